@@ -111,10 +111,7 @@ func (c *Config) MaxRelative() int {
 // AttentionSpan returns K (HF pos_ebd_size): position_buckets when positive, else MaxRelative. The position table has
 // 2K rows.
 func (c *Config) AttentionSpan() int {
-	if c.PositionBuckets > 0 {
-		return c.PositionBuckets
-	}
-	return c.MaxRelative()
+	return kernel.Span(c.PositionBuckets, c.MaxRelative())
 }
 
 // C2P reports whether content attends to position: relative_attention is on and pos_att_type has "c2p".
@@ -153,21 +150,6 @@ func (c *Config) ClassifierDropout() float64 {
 	return c.ClsDropout
 }
 
-// activations are the names of HF's ACT2FN that run. gelu_fast and gelu_pytorch_tanh are the tanh form with other
-// constants spelled out; they are equal to gelu_new within rounding.
-var activations = map[string]kernel.Activation{
-	"gelu": kernel.Gelu, "gelu_new": kernel.GeluNew, "gelu_fast": kernel.GeluNew, "gelu_pytorch_tanh": kernel.GeluNew,
-	"quick_gelu": kernel.QuickGelu, "relu": kernel.Relu, "silu": kernel.Silu, "swish": kernel.Silu,
-	"tanh": kernel.Tanh, "mish": kernel.Mish, "linear": kernel.Linear, "sigmoid": kernel.Sigmoid,
-}
-
-// Activation returns the kernel activation of an HF name, such as Config.HiddenAct. ok is false for an unknown name;
-// a Config that passed Validate has none.
-func Activation(name string) (act kernel.Activation, ok bool) {
-	act, ok = activations[name]
-	return act, ok
-}
-
 // Bounds of what a configuration may ask for. They keep sizes far from overflow, so that a hostile file is refused with
 // a sentence; the parameters it asks for are checked against memory or the file's size before anything is allocated.
 const (
@@ -175,7 +157,6 @@ const (
 	maxVocabulary = 1 << 26
 	maxPositions  = 1 << 26
 	maxLayers     = 1 << 12
-	maxSpan       = 1 << 14 // 2K slots are int16
 	maxParameters = 1 << 42
 )
 
@@ -219,8 +200,8 @@ func (c *Config) Validate() error {
 	for _, f := range []struct{ key, v string }{
 		{"hidden_act", c.HiddenAct}, {"conv_act", c.ConvAct}, {"pooler_hidden_act", c.PoolerHiddenAct},
 	} {
-		if _, ok := activations[f.v]; !ok {
-			return bad("%s is %q, which is not an activation of this model", f.key, f.v)
+		if _, err := kernel.ParseActivation(f.v); err != nil {
+			return bad("%s: %w", f.key, err)
 		}
 	}
 	for _, f := range []struct {
@@ -253,14 +234,8 @@ func (c *Config) Validate() error {
 		}
 	}
 	if c.RelativeAttention {
-		if k := c.AttentionSpan(); k > maxSpan {
-			return bad("the attention span is %d (position_buckets, else max_relative_positions, else max_position_embeddings), want at most %d", k, maxSpan)
-		}
-		if c.PositionBuckets > 0 {
-			// mid = position_buckets / 2 divides, and ln((M−1)/mid) divides: both must exist and be positive.
-			if mid := c.PositionBuckets / 2; mid < 1 || c.MaxRelative()-1 <= mid {
-				return bad("position_buckets is %d with a range of %d, want at least 2 buckets and a range above position_buckets/2 + 1", c.PositionBuckets, c.MaxRelative())
-			}
+		if err := kernel.CheckSlots(c.PositionBuckets, c.MaxRelative(), c.MaxRelative()); err != nil {
+			return bad("%w", err)
 		}
 	}
 	for _, lay := range layout(c, Heads{MLM: true}) {

@@ -56,18 +56,20 @@ func TestPresetParameterCounts(t *testing.T) {
 	}
 }
 
-func TestSlotFacts(t *testing.T) {
+func TestSigma(t *testing.T) {
 	c, _, err := Preset("base", DefaultVocabSize)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Facts of HF's map for 256 buckets, range 512: identity through 131, slot 511 from 506, slot 0 from −512.
-	for _, tc := range [][2]int{{0, 256}, {131, 387}, {132, 387}, {-131, 125}, {505, 510}, {506, 511}, {511, 511}, {-511, 1}, {-512, 0}, {48000, 511}, {-48000, 0}} {
-		if got := c.Slot(tc[0]); got != tc[1] {
-			t.Errorf("slot(%d) = %d, want %d", tc[0], got, tc[1])
-		}
-	}
 	if got, want := c.Sigma(), float32(math.Sqrt(192)); got != want {
 		t.Errorf("sigma = %v, want %v", got, want)
+	}
+	c.RelativeAttention = false // HF still counts pos_att_type
+	if got, want := c.Sigma(), float32(math.Sqrt(192)); got != want {
+		t.Errorf("sigma without relative attention = %v, want %v", got, want)
+	}
+	c.PosAttType = []string{"p2p"}
+	if got, want := c.Sigma(), float32(8); got != want {
+		t.Errorf("sigma of p2p alone = %v, want %v", got, want)
 	}
 }
