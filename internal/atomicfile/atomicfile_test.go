@@ -1,0 +1,217 @@
+package atomicfile
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func names(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Name())
+	}
+	return out
+}
+
+func TestWriteFileReplacesWhole(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.txt")
+	for _, text := range []string{"first", "second"} {
+		if err := WriteFile(path, func(w io.Writer) error {
+			_, err := io.WriteString(w, text)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if got := read(t, path); got != text {
+			t.Fatalf("got %q, want %q", got, text)
+		}
+	}
+	boom := errors.New("disk on fire")
+	err := WriteFile(path, func(w io.Writer) error {
+		if _, err := io.WriteString(w, "half"); err != nil {
+			return err
+		}
+		return boom
+	})
+	if !errors.Is(err, boom) {
+		t.Fatalf("got %v, want the writer's error", err)
+	}
+	if got := read(t, path); got != "second" {
+		t.Fatalf("after a failed write: got %q, want what was there", got)
+	}
+	if got := names(t, dir); len(got) != 1 {
+		t.Fatalf("left behind: %q", got)
+	}
+}
+
+func TestCommit(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "deep", "out")
+	d, err := CreateDir(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Abort()
+	write(t, d.Path("sub", "x"), "1")
+	if _, err := os.Stat(out); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("before Commit: %v", err)
+	}
+	if _, err := CreateDir(out); !errors.Is(err, ErrLocked) {
+		t.Fatalf("second writer: got %v, want ErrLocked", err)
+	}
+	if err := d.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, filepath.Join(out, "sub", "x")); got != "1" {
+		t.Fatalf("got %q", got)
+	}
+	if got := names(t, out); len(got) != 1 {
+		t.Fatalf("folder holds %q, want sub alone", got)
+	}
+	if got := names(t, filepath.Dir(out)); len(got) != 1 {
+		t.Fatalf("parent holds %q, want out alone", got)
+	}
+	if _, err := CreateDir(out); !errors.Is(err, ErrExists) {
+		t.Fatalf("over a finished folder: got %v, want ErrExists", err)
+	}
+}
+
+func TestAbortLeavesNothing(t *testing.T) {
+	parent := t.TempDir()
+	d, err := CreateDir(filepath.Join(parent, "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, d.Path("x"), "1")
+	if err := d.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(t, parent); len(got) != 0 {
+		t.Fatalf("left behind: %q", got)
+	}
+	if err := d.Commit(); err == nil {
+		t.Fatal("Commit after Abort: want an error")
+	}
+}
+
+func TestEmptyFolderIsFree(t *testing.T) {
+	out := t.TempDir()
+	d, err := CreateDir(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, d.Path("x"), "1")
+	if err := d.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, filepath.Join(out, "x")); got != "1" {
+		t.Fatalf("got %q", got)
+	}
+}
+
+func TestFolderFilledMeanwhile(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	d, err := CreateDir(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(out, "theirs"), "1")
+	if err := d.Commit(); !errors.Is(err, ErrExists) {
+		t.Fatalf("got %v, want ErrExists", err)
+	}
+	if err := d.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, filepath.Join(out, "theirs")); got != "1" {
+		t.Fatalf("got %q", got)
+	}
+}
+
+func TestOutIsFile(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	write(t, out, "file")
+	if _, err := CreateDir(out); !errors.Is(err, ErrExists) {
+		t.Fatalf("got %v, want ErrExists", err)
+	}
+	if _, err := CreateDir("/"); !errors.Is(err, ErrExists) {
+		t.Fatalf("root: got %v, want ErrExists", err)
+	}
+}
+
+// What a killed writer left is replaced. The test starts itself as the writer.
+func TestLeftover(t *testing.T) {
+	if out := os.Getenv("ATOMICFILE_TEST_OUT"); out != "" {
+		d, err := CreateDir(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, d.Path("half"), "written")
+		os.Stdout.WriteString("writing\n")
+		select {}
+	}
+	parent := t.TempDir()
+	out := filepath.Join(parent, "out")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestLeftover$")
+	cmd.Env = append(os.Environ(), "ATOMICFILE_TEST_OUT="+out)
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(pipe).ReadString('\n'); err != nil || line != "writing\n" {
+		t.Fatalf("child said %q, %v", line, err)
+	}
+	if _, err := CreateDir(out); !errors.Is(err, ErrLocked) {
+		t.Fatalf("while it writes: got %v, want ErrLocked", err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Fatal("the child ended by itself")
+	}
+	d, err := CreateDir(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := names(t, d.Path()); len(got) != 1 || got[0] != ".lock" {
+		t.Fatalf("leftover stayed: %q", got)
+	}
+	if err := d.Abort(); err != nil {
+		t.Fatal(err)
+	}
+}
