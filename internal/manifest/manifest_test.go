@@ -63,7 +63,7 @@ func TestWriteRead(t *testing.T) {
 
 func TestBroken(t *testing.T) {
 	for name, c := range map[string]struct {
-		harm       func(dir string) error
+		harm         func(dir string) error
 		check, word  string
 		checkMayPass bool
 	}{
