@@ -103,6 +103,8 @@ func (t *attention) factor(i, j int) float64 {
 // Attention: S_ij = (Q_i·K_j + Q_i·Pk_s + K_j·Pq_s)/σ with s = slot(i − j), out = dropout(softmax(S))·V, per piece and
 // head.
 func (k *table) Attention(_ kernel.Stream, a *kernel.AttentionArgs) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	t := attention{
 		h: view(a.Header), qkv: a.QKV.F32(), pos: a.Pos.F32(), slots: a.Slots.I16(), reach: a.Reach,
 		heads: a.A, d: a.D, k: a.K, c2p: a.C2P, p2c: a.P2C, sigma: float64(a.Sigma), drop: a.Drop,
@@ -133,6 +135,8 @@ func (k *table) Attention(_ kernel.Stream, a *kernel.AttentionArgs) {
 // dV_j = Σ_i P_ij·factor·dO_i; dQ_i = Σ_j dS_ij·(K_j + Pk_s); dK_j = Σ_i dS_ij·(Q_i + Pq_s); dPk_s = Σ dS_ij·Q_i;
 // dPq_s = Σ dS_ij·K_j (research: HF's DisentangledSelfAttention differentiated by hand).
 func (k *table) AttentionGrad(_ kernel.Stream, a *kernel.AttentionGradArgs) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	t := attention{
 		h: view(a.Header), qkv: a.QKV.F32(), pos: a.Pos.F32(), slots: a.Slots.I16(), reach: a.Reach,
 		heads: a.A, d: a.D, k: a.K, c2p: a.C2P, p2c: a.P2C, sigma: float64(a.Sigma), drop: a.Drop,

@@ -34,6 +34,8 @@ func (v *convolution) row(out, e, w, b []float32, n int) {
 
 // ConvNorm: pre = conv1d(e) + b, out = LN(v + act(dropout(pre)))·γ + β; the activation and the sum are rounded.
 func (k *table) ConvNorm(_ kernel.Stream, a *kernel.ConvNormArgs) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	h := view(a.Header)
 	drop := newDropout(h, a.Drop, kernel.RowsTokens, a.H)
 	conv := convolution{h: h, width: a.H, per: a.H / a.Groups, ks: a.KS}
@@ -64,6 +66,8 @@ func convolved(s []float64, pre, v []float32, drop *dropout, n int, act kernel.A
 // dW(o, c, t) = Σ_n dc(n, o)·e(n + t − back, c); dE is the transposed convolution of dc. The way of e through layer 0
 // is not part of it.
 func (k *table) ConvNormGrad(_ kernel.Stream, a *kernel.ConvNormGradArgs) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	h := view(a.Header)
 	drop := newDropout(h, a.Drop, kernel.RowsTokens, a.H)
 	e, v, w, pre, stats, gamma := a.E.F32(), a.V.F32(), a.W.F32(), a.Pre.F32(), a.Stats.F32(), a.Gamma.F32()

@@ -40,6 +40,8 @@ func add(y, x []float32) {
 
 // EmbedGrad: each table's row gets the sum of dOut over the tokens that looked it up, in token order.
 func (k *table) EmbedGrad(_ kernel.Stream, a *kernel.EmbedGradArgs) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	h := view(a.Header)
 	ids, positionIDs, typeIDs := a.IDs.I32(), a.PositionIDs.I32(), a.TypeIDs.I32()
 	rows := k.ints(0, h.Tokens())

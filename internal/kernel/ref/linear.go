@@ -4,6 +4,8 @@ import "github.com/secencoder/secencoder/internal/kernel"
 
 // Linear: y = act(dropout(x)·Wᵀ + b). The pre-activation is rounded to float32 before the activation.
 func (k *table) Linear(_ kernel.Stream, a *kernel.LinearArgs) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	h := view(a.Header)
 	drop := newDropout(h, a.Drop, a.Rows, a.In)
 	x, w, b, y, pre := a.X.F32(), a.W.F32(), a.B.F32(), a.Y.F32(), a.Pre.F32()
@@ -32,6 +34,8 @@ func (k *table) Linear(_ kernel.Stream, a *kernel.LinearArgs) {
 
 // LinearGrad: dZ = dY∘act'(pre), dX = dropout'(dZ·W), dW = dZᵀ·dropout(x), dB = Σ dZ.
 func (k *table) LinearGrad(_ kernel.Stream, a *kernel.LinearGradArgs) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	h := view(a.Header)
 	drop := newDropout(h, a.Drop, a.Rows, a.In)
 	x, w, pre, dY := a.X.F32(), a.W.F32(), a.Pre.F32(), a.DY.F32()

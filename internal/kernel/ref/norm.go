@@ -8,6 +8,8 @@ import (
 
 // LayerNorm: out = dropout((x − mean)·rstd·γ + β), rstd = 1/sqrt(variance + eps), biased variance.
 func (k *table) LayerNorm(_ kernel.Stream, a *kernel.LayerNormArgs) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	h := view(a.Header)
 	drop := newDropout(h, a.Drop, a.Rows, a.W)
 	x, gamma, beta, out, stats := a.X.F32(), a.Gamma.F32(), a.Beta.F32(), a.Out.F32(), a.Stats.F32()
@@ -68,6 +70,8 @@ func normalizeGrad(dy, s []float64, gamma, stats []float32, r int, dGamma, dBeta
 
 // LayerNormGrad: the gradient of LayerNorm.
 func (k *table) LayerNormGrad(_ kernel.Stream, a *kernel.LayerNormGradArgs) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	h := view(a.Header)
 	drop := newDropout(h, a.Drop, a.Rows, a.W)
 	x, gamma, stats, dOut, dX := a.X.F32(), a.Gamma.F32(), a.Stats.F32(), a.DOut.F32(), a.DX.F32()
@@ -97,6 +101,8 @@ func storeIf(d kernel.Buf, beta float32, sum []float64) {
 
 // AddNorm: out = LN(dropout(x) + res)·γ + β; the sum is rounded to float32.
 func (k *table) AddNorm(_ kernel.Stream, a *kernel.AddNormArgs) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	h := view(a.Header)
 	drop := newDropout(h, a.Drop, a.Rows, a.W)
 	x, res, gamma, beta, out, stats := a.X.F32(), a.Res.F32(), a.Gamma.F32(), a.Beta.F32(), a.Out.F32(), a.Stats.F32()
@@ -117,6 +123,8 @@ func residualSum(s []float64, x, res []float32, drop *dropout, r int) {
 
 // AddNormGrad: the gradient of AddNorm; that of x goes back through the dropout.
 func (k *table) AddNormGrad(_ kernel.Stream, a *kernel.AddNormGradArgs) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	h := view(a.Header)
 	drop := newDropout(h, a.Drop, a.Rows, a.W)
 	x, res, gamma, stats, dOut := a.X.F32(), a.Res.F32(), a.Gamma.F32(), a.Stats.F32(), a.DOut.F32()

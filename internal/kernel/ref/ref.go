@@ -16,6 +16,7 @@ package ref
 
 import (
 	"math"
+	"sync"
 
 	"github.com/secencoder/secencoder/internal/kernel"
 )
@@ -23,12 +24,12 @@ import (
 // table implements kernel.Kernels. It keeps scratch memory between calls, so that calls of the same sizes do not
 // allocate.
 type table struct {
+	mu  sync.Mutex
 	f64 [6][]float64
 	i32 [2][]int32
 }
 
-// New returns the reference kernels, named "ref". The table keeps scratch memory, therefore one goroutine may use it at
-// a time; make one per goroutine where several compute.
+// New returns the reference kernels, named "ref". Calls of one table from several goroutines run one after the other.
 func New() kernel.Kernels { return &table{} }
 
 // Name returns "ref".

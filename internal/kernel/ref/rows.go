@@ -35,6 +35,8 @@ func pooled(h kernel.Header, piece int, firstOnly, inner bool) (first, end int) 
 
 // Pool: the mean over the chosen tokens of each piece, 0 where there is none.
 func (k *table) Pool(_ kernel.Stream, a *kernel.PoolArgs) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	h := view(a.Header)
 	x, out := a.X.F32(), a.Out.F32()
 	for p := range h.Pieces() {

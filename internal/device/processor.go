@@ -1,0 +1,26 @@
+package device
+
+import "runtime"
+
+// Processor describes the processor for `info` and for records of measurements.
+type Processor struct {
+	Name         string   // as the operating system reports it; "" when it does not
+	Architecture string   // GOARCH
+	Threads      int      // that Go may run at once
+	Features     []string // that families of kernels ask for and that are enabled
+}
+
+// DescribeProcessor returns what is known of the processor.
+func DescribeProcessor() Processor {
+	p := Processor{Name: processorName(), Architecture: runtime.GOARCH, Threads: runtime.GOMAXPROCS(0)}
+	seen := map[string]bool{}
+	for _, f := range families() {
+		for _, n := range f.needs {
+			if n.has && !seen[n.name] {
+				seen[n.name] = true
+				p.Features = append(p.Features, n.name)
+			}
+		}
+	}
+	return p
+}
