@@ -1,9 +1,30 @@
 package model
 
-// arena is one float32 arena of the parameters.
-type arena struct{ data []float32 }
+import (
+	"fmt"
+	"math"
+	"unsafe"
 
-func newArena(elements int) (*arena, error) { return &arena{data: make([]float32, elements)}, nil }
+	"github.com/secencoder/secencoder/internal/mmap"
+)
+
+// arena is one float32 arena of the parameters: zeroed pages outside Go's heap, so that the garbage collector neither
+// scans nor counts them.
+type arena struct {
+	raw  []byte
+	data []float32
+}
+
+func newArena(elements int) (*arena, error) {
+	if elements < 1 || elements > math.MaxInt/4 {
+		return nil, fmt.Errorf("an arena of %d elements", elements)
+	}
+	raw, err := mmap.Alloc(4 * elements)
+	if err != nil {
+		return nil, err
+	}
+	return &arena{raw: raw, data: unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(raw))), elements)}, nil
+}
 
 func (a *arena) all() []float32 {
 	if a == nil {
@@ -13,6 +34,7 @@ func (a *arena) all() []float32 {
 }
 
 func (a *arena) free() error {
-	a.data = nil
-	return nil
+	raw := a.raw
+	a.raw, a.data = nil, nil
+	return mmap.Free(raw)
 }

@@ -234,7 +234,7 @@ func (c *Config) Validate() error {
 		}
 	}
 	if c.RelativeAttention {
-		if err := kernel.CheckSlots(c.PositionBuckets, c.MaxRelative(), c.MaxRelative()); err != nil {
+		if err := kernel.CheckSlots(c.PositionBuckets, c.MaxRelative(), maxPositions); err != nil {
 			return bad("%w", err)
 		}
 	}
