@@ -30,7 +30,7 @@ type Report struct {
 	WantedSize     int   // ids asked for
 	VocabSize      int   // ids made: less when the text has no more pairs
 	LastCount      int64 // how often the last merged pair was seen
-	LongestToken   int   // bytes
+	LongestToken   int   // bytes, special tokens aside
 }
 
 // Shortfall returns how many ids fewer there are than were asked for.
@@ -94,7 +94,7 @@ func Train(ctx context.Context, docs iter.Seq2[[]byte, error], o TrainOptions) (
 		return nil, report, err
 	}
 	report.VocabSize, report.LastCount = t.VocabSize(), tr.lastCount
-	for id := range uint32(t.VocabSize()) {
+	for id := uint32(len(specialNames)); int(id) < t.VocabSize(); id++ {
 		report.LongestToken = max(report.LongestToken, len(t.TokenBytes(id)))
 	}
 	return t, report, nil
