@@ -1,0 +1,144 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+var zmm = []VecPhysical{
+	Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15,
+	Z16, Z17, Z18, Z19, Z20, Z21, Z22, Z23, Z24, Z25, Z26, Z27, Z28, Z29, Z30, Z31,
+}
+
+// tile512 writes C[m, n] = (bias or 0) + A·B (+ C): rows ≤ 14, panels of 16 columns, mask with one bit per column.
+// Registers 0 … rows·panels−1 accumulate, the next hold B, the last two the broadcast element of A.
+func tile512(name string, rows, panels int) {
+	TEXT(name, NOSPLIT, "func(k int, a, b *float32, stride int, c *float32, ldc int, bias *float32, m int, mask uint32, add int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s sets the tile of C with m ≤ %d rows and the columns of mask to bias + A·B, or adds that to it. The "+
+		"second panel of B begins stride bytes after the first; ldc is in bytes.", name, rows))
+	k := Load(Param("k"), RAX)
+	a := Load(Param("a"), RSI)
+	b := Load(Param("b"), RDI)
+	stride := Load(Param("stride"), R8)
+	c := Load(Param("c"), RDX)
+	ldc := Load(Param("ldc"), R9)
+	bias := Load(Param("bias"), R10)
+	m := Load(Param("m"), R11)
+	mask := Load(Param("mask"), R12.As32())
+	add := Load(Param("add"), R13)
+	KMOVW(mask, K1)
+	SHRL(U8(16), mask)
+	KMOVW(mask, K2)
+	masks := []Op{K1, K2}
+
+	acc := func(i, p int) VecPhysical { return zmm[i*panels+p] }
+	bv := zmm[rows*panels : rows*panels+panels]
+	bc := zmm[30:32]
+
+	Comment("Start from the bias, or from zero.")
+	TESTQ(bias, bias)
+	JZ(LabelRef("zero"))
+	for p := range panels {
+		VMOVUPS_Z(Mem{Base: bias, Disp: 64 * p}, masks[p], acc(0, p))
+	}
+	for i := 1; i < rows; i++ {
+		for p := range panels {
+			VMOVAPS(acc(0, p), acc(i, p))
+		}
+	}
+	JMP(LabelRef("begin"))
+	Label("zero")
+	for i := range rows {
+		for p := range panels {
+			VPXORD(acc(i, p), acc(i, p), acc(i, p))
+		}
+	}
+	Label("begin")
+
+	step := func(u int) {
+		VMOVUPS(Mem{Base: b, Disp: 64 * u}, bv[0])
+		if panels == 2 {
+			VMOVUPS(Mem{Base: b, Index: stride, Scale: 1, Disp: 64 * u}, bv[1])
+		}
+		for i := range rows {
+			v := bc[i%2]
+			VBROADCASTSS(Mem{Base: a, Disp: 4 * (rows*u + i)}, v)
+			for p := range panels {
+				VFMADD231PS(v, bv[p], acc(i, p))
+			}
+		}
+	}
+	const unroll = 4
+	Label("loop")
+	SUBQ(U8(unroll), k)
+	JL(LabelRef("rest"))
+	for u := range unroll {
+		step(u)
+	}
+	ADDQ(U32(4*rows*unroll), a)
+	ADDQ(U32(64*unroll), b)
+	JMP(LabelRef("loop"))
+	Label("rest")
+	ADDQ(U8(unroll), k)
+	Label("one")
+	SUBQ(U8(1), k)
+	JL(LabelRef("store"))
+	step(0)
+	ADDQ(U32(4*rows), a)
+	ADDQ(U32(64), b)
+	JMP(LabelRef("one"))
+
+	Label("store")
+	TESTQ(add, add)
+	JZ(LabelRef("set"))
+	for i := range rows {
+		for p := range panels {
+			VADDPS_Z(Mem{Base: c, Disp: 64 * p}, acc(i, p), masks[p], acc(i, p))
+			VMOVUPS(acc(i, p), masks[p], Mem{Base: c, Disp: 64 * p})
+		}
+		if i+1 < rows {
+			CMPQ(m, U8(i+1))
+			JLE(LabelRef("done"))
+			ADDQ(ldc, c)
+		}
+	}
+	JMP(LabelRef("done"))
+	Label("set")
+	for i := range rows {
+		for p := range panels {
+			VMOVUPS(acc(i, p), masks[p], Mem{Base: c, Disp: 64 * p})
+		}
+		if i+1 < rows {
+			CMPQ(m, U8(i+1))
+			JLE(LabelRef("done"))
+			ADDQ(ldc, c)
+		}
+	}
+	Label("done")
+	VZEROUPPER()
+	RET()
+}
+
+// fmaPeak512 writes the loop that measures the peak: 12 independent chains of fused multiply-adds in registers.
+func fmaPeak512() {
+	TEXT("FMAPeak", NOSPLIT, "func(n int)")
+	Doc("FMAPeak runs n rounds of 24 fused multiply-adds on 512-bit registers, and touches no memory: 768 FLOP a round.")
+	n := Load(Param("n"), RAX)
+	for i := range 24 {
+		VPXORD(zmm[i], zmm[i], zmm[i])
+	}
+	VPXORD(Z30, Z30, Z30)
+	VPXORD(Z31, Z31, Z31)
+	Label("loop")
+	for i := range 24 {
+		VFMADD231PS(Z30, Z31, zmm[i])
+	}
+	SUBQ(U8(1), n)
+	JG(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}

@@ -1,0 +1,164 @@
+package blocked
+
+// The matrix product C[m, n] = A[m, k]·B[k, n] (+ bias) (+ C), 2·m·n·k FLOP.
+//
+// B is packed once, by all workers, into panels of 16 columns; then each part takes a block of rows of A (and, when rows
+// are few, a range of columns), packs it into panels of MR rows that stay in the L2 cache, and sweeps the panels of B.
+// k is cut into blocks of depth; a block accumulates in registers, blocks add up in C in order. So an element of C sees
+// the same operations in the same order however rows and columns are cut, and bits do not depend on workers.
+
+const (
+	depth      = 256     // terms that accumulate in registers: an A panel of 14 rows takes 14 KiB, two B panels 32 KiB
+	rowPanels  = 10      // panels of A in one block: 140 rows × 256 × 4 B = 140 KiB of L2
+	packedB    = 4 << 20 // floats of packed B at once; wider products run in column chunks
+	gemmParts  = 12      // parts aimed at
+	packPanels = 4       // panels of B packed by one part
+)
+
+// matrix is an operand: element (i, j) at data[at + i·ld + j], or at data[at + j·ld + i] when trans.
+type matrix struct {
+	data   []float32
+	at, ld int
+	trans  bool
+}
+
+// panelsA packs rows i0 … i1 and terms p0 … p1 of A into panels of width MR.
+func (k *Kernels) panelsA(dst []float32, a matrix, i0, i1, p0, p1 int) {
+	mr, kc := k.p.MR, p1-p0
+	for i := i0; i < i1; i += mr {
+		rows := min(mr, i1-i)
+		if a.trans {
+			k.p.PackCols(dst, mr, a.data, a.at+p0*a.ld+i, a.ld, rows, kc)
+		} else {
+			k.p.PackRows(dst, mr, a.data, a.at+i*a.ld+p0, a.ld, rows, kc)
+		}
+		dst = dst[mr*kc:]
+	}
+}
+
+// panelsB packs terms p0 … p1 and columns j0 … j1 of B into panels of 16; trans means stored as [n, k].
+func (k *Kernels) panelsB(dst []float32, b matrix, p0, p1, j0, j1 int) {
+	kc := p1 - p0
+	for j := j0; j < j1; j += 16 {
+		cols := min(16, j1-j)
+		if b.trans {
+			k.p.PackRows(dst, 16, b.data, b.at+j*b.ld+p0, b.ld, cols, kc)
+		} else {
+			k.p.PackCols(dst, 16, b.data, b.at+p0*b.ld+j, b.ld, cols, kc)
+		}
+		dst = dst[16*kc:]
+	}
+}
+
+// multiply runs the micro-kernel over packed panels: C[m, n] at c, a packed by panelsA, b by panelsB with panels stride
+// elements apart. The pair of B panels stays in L1 while the panels of A pass.
+func (k *Kernels) multiply(m, n, kc int, a, b []float32, stride int, c []float32, ldc int, bias []float32, add bool) {
+	mr, nr := k.p.MR, k.p.NR
+	for j := 0; j < n; j += nr {
+		cols := min(nr, n-j)
+		bj := b[j/16*stride:]
+		var bb []float32
+		if bias != nil {
+			bb = bias[j : j+cols]
+		}
+		for i := 0; i < m; i += mr {
+			k.p.Tile(kc, a[i*kc:], bj, stride, c[i*ldc+j:], ldc, bb, min(mr, m-i), cols, add)
+		}
+	}
+}
+
+// gemm is one product on all cores.
+type gemm struct {
+	m, n, k     int
+	a, b        matrix
+	c           []float32
+	ldc         int
+	bias        []float32
+	beta        float32 // 0: set, 1: add, else scale C first
+	dropA       *rowDrop
+	dropB       *rowDrop
+	after       func(k *Kernels, i0, i1, j0, j1 int) // called for each finished block of C
+	j0, j1      int                                  // column chunk
+	mb, nb      int
+	rows, cols  int // parts in each direction
+	kBlocks     int
+	panelGroups int
+}
+
+// product runs g. Its operands may be any strided matrices; C must not overlap them.
+func (k *Kernels) product() {
+	g := &k.g
+	if g.m == 0 || g.n == 0 {
+		return
+	}
+	g.kBlocks = max(1, parts(g.k, depth))
+	chunk := max(k.p.NR, packedB/max(1, g.k)/64*64)
+	for g.j0 = 0; g.j0 < g.n; g.j0 = g.j1 {
+		g.j1 = min(g.j0+chunk, g.n)
+		width := upTo(g.j1-g.j0, 16)
+		grow(&k.s.b, width*g.k)
+		g.panelGroups = parts(width/16, packPanels)
+		k.run(g.panelGroups*g.kBlocks, (*Kernels).packPart)
+
+		mr := k.p.MR
+		g.mb = min(max(upTo(parts(g.m, gemmParts), mr), mr), rowPanels*mr)
+		g.rows = parts(g.m, g.mb)
+		g.nb = upTo(max(4*k.p.NR, parts(width, max(1, gemmParts/g.rows))), k.p.NR)
+		g.cols = parts(width, g.nb)
+		k.run(g.rows*g.cols, (*Kernels).gemmPart)
+	}
+	*g = gemm{}
+}
+
+// packPart packs a few panels of one block of terms.
+func (k *Kernels) packPart(part, w int) {
+	g := &k.g
+	kb, group := part/g.panelGroups, part%g.panelGroups
+	p0, p1 := span(kb, depth, g.k)
+	j0, j1 := span(group, 16*packPanels, g.j1-g.j0)
+	b, offset := g.b, g.j0
+	if g.dropB != nil {
+		b = k.dropped(&k.workers[w].x, g.b, g.dropB, p0, p1, g.j0+j0, g.j0+j1)
+		k.panelsB(k.packedAt(p0, p1, j0), b, 0, p1-p0, 0, j1-j0)
+		return
+	}
+	k.panelsB(k.packedAt(p0, p1, j0), b, p0, p1, offset+j0, offset+j1)
+}
+
+// packedAt returns the packed B of the column chunk from block p0 … p1, column j0 of the chunk.
+func (k *Kernels) packedAt(p0, p1, j0 int) []float32 {
+	return k.s.b[p0*upTo(k.g.j1-k.g.j0, 16)+j0*(p1-p0):]
+}
+
+// gemmPart makes one block of C.
+func (k *Kernels) gemmPart(part, w int) {
+	g := &k.g
+	i0, i1 := span(part%g.rows, g.mb, g.m)
+	j0, j1 := span(part/g.rows, g.nb, g.j1-g.j0)
+	c := g.c[i0*g.ldc+g.j0+j0:]
+	if g.beta != 0 && g.beta != 1 {
+		for i := range i1 - i0 {
+			row := c[i*g.ldc:][:j1-j0]
+			k.p.Scale(row, row, g.beta)
+		}
+	}
+	var bias []float32
+	if g.bias != nil {
+		bias = g.bias[g.j0+j0 : g.j0+j1]
+	}
+	packed := grow(&k.workers[w].a, upTo(i1-i0, k.p.MR)*min(depth, max(1, g.k)))
+	for kb := range g.kBlocks {
+		p0, p1 := span(kb, depth, g.k)
+		if g.dropA != nil {
+			a := k.dropped(&k.workers[w].x, g.a, g.dropA, i0, i1, p0, p1)
+			k.panelsA(packed, a, 0, i1-i0, 0, p1-p0)
+		} else {
+			k.panelsA(packed, g.a, i0, i1, p0, p1)
+		}
+		k.multiply(i1-i0, j1-j0, p1-p0, packed, k.packedAt(p0, p1, j0), 16*(p1-p0), c, g.ldc, bias, g.beta != 0 || kb > 0)
+		bias = nil
+	}
+	if g.after != nil {
+		g.after(k, i0, i1, g.j0+j0, g.j0+j1)
+	}
+}

@@ -1,0 +1,29 @@
+package blocked
+
+import "github.com/secencoder/secencoder/internal/kernel"
+
+// WorkBytes returns the bytes of Work that a call with these arguments needs.
+func (k *Kernels) WorkBytes(args any) int {
+	n := 0
+	switch a := args.(type) {
+	case *kernel.LinearGradArgs:
+		if a.Act != kernel.Linear {
+			n = a.N * a.Out
+		}
+	case *kernel.AttentionArgs:
+		c := attentionCall{heads: a.A, d: a.D, k2: 2 * a.K, c2p: a.C2P, p2c: a.P2C}
+		n = c.tables() * c.heads * c.tableB()
+	case *kernel.AttentionGradArgs:
+		c := attentionCall{heads: a.A, d: a.D, k2: 2 * a.K, c2p: a.C2P, p2c: a.P2C}
+		n = c.tables() * c.heads * (c.tableB() + c.tableC() + chunksOf(a.A, a.T)*c.k2*c.d)
+	case *kernel.ConvNormArgs:
+		n = min(a.T, convRows) * a.H / a.Groups * a.KS
+	case *kernel.ConvNormGradArgs:
+		n = 2*convRows*a.H/a.Groups*a.KS + 2*a.T*a.H
+	case *kernel.MLMLossArgs:
+		n = 2 * a.T * parts(a.V, vocabBlock)
+	case *kernel.MLMLossGradArgs:
+		n = gradGroups * min(a.T, gradRows) * a.E
+	}
+	return 4 * n
+}
