@@ -7,6 +7,7 @@ train.txt        log lines made here, with a fixed seed: what the trainers are g
 strings.json     texts to encode: log lines and everything that is hard about bytes and Unicode
 NAME.json        tokenizer.json as the library writes it (compact), for each of our rules: VARIANTS
 NAME.ids.json    the ids of strings.json under it, with encode_special_tokens = True; "special" those with it False, for SPECIAL
+kind-*.json      WordPiece and Unigram with some plain lines, for tokenizer/foreign
 foreign-*.json   the same for byte-level BPE with pre-tokenizers of its own
 """
 
@@ -16,7 +17,7 @@ import random
 import sys
 
 import tokenizers
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 OUT = "tokenizer/testdata/goldens"
 SPECIALS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
@@ -168,6 +169,27 @@ def foreign(train):
         yield name, d, Tokenizer.from_str(json.dumps(d, ensure_ascii=False))
 
 
+PLAIN = [
+    "Failed password for root from 10.0.0.1 port 22 ssh2",
+    "sudo: root : TTY=unknown ; PWD=/ ; USER=root",
+    "user alice logged in",
+    "GET /index.php?id=7 HTTP/1.1 200",
+]
+
+
+def kinds(train):
+    """Kinds that tokenizer refuses and tokenizer/foreign adapts: small, for plain lines only."""
+    w = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    w.normalizer, w.pre_tokenizer, w.decoder = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
+    w.train_from_iterator(train, trainers.WordPieceTrainer(vocab_size=500, special_tokens=SPECIALS, show_progress=False))
+    w.post_processor = processors.BertProcessing(("[SEP]", w.token_to_id("[SEP]")), ("[CLS]", w.token_to_id("[CLS]")))
+    yield "wordpiece", w
+    u = Tokenizer(models.Unigram())
+    u.normalizer, u.pre_tokenizer, u.decoder = normalizers.NFKC(), pre_tokenizers.Metaspace(), decoders.Metaspace()
+    u.train_from_iterator(train, trainers.UnigramTrainer(vocab_size=400, special_tokens=["<unk>", "<s>", "</s>"], unk_token="<unk>", show_progress=False))
+    yield "unigram", u
+
+
 def ids(t, strings):
     t.encode_special_tokens = True
     plain = [t.encode(s, add_special_tokens=False).ids for s in strings]
@@ -201,6 +223,10 @@ def main():
         write("foreign-" + name + ".json", dump(d))
         write("foreign-" + name + ".ids.json", dump(ids(t, strings)))
         print("foreign", name, t.get_vocab_size(), file=sys.stderr)
+    for name, t in kinds(train):
+        write("kind-" + name + ".json", t.to_str() + "\n")
+        write("kind-" + name + ".lines.json", dump([{"text": s, "ids": t.encode(s).ids, "decoded": t.decode(t.encode(s).ids)} for s in PLAIN]))
+        print("kind", name, t.get_vocab_size(), file=sys.stderr)
 
 
 main()
