@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -212,7 +213,7 @@ func (c *Config) JSON() []byte {
 		case *int:
 			out[f.key] = *to
 		case *float64:
-			out[f.key] = *to
+			out[f.key] = json.RawMessage(formatFloat(*to))
 		case *bool:
 			out[f.key] = *to
 		case *string:
@@ -248,6 +249,15 @@ func (c *Config) JSON() []byte {
 		out["secencoder"] = c.SecEncoder
 	}
 	return marshal(out)
+}
+
+// formatFloat writes a float so that it reads as one: HF's class checks types, and 1 is an int there.
+func formatFloat(x float64) string {
+	s := strconv.FormatFloat(x, 'g', -1, 64)
+	if !strings.ContainsAny(s, ".e") {
+		s += ".0"
+	}
+	return s
 }
 
 // marshal writes v as HF writes its files: two spaces, no HTML escapes, a line feed at the end.

@@ -70,7 +70,11 @@ func modelCard(c *Config, o WriteOptions) []byte {
 	var b bytes.Buffer
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	p := o.Provenance
-	line("---\nlibrary_name: transformers\npipeline_tag: fill-mask\ntags:\n- deberta-v2\n- security-logs\n- sentence-transformers\n---\n")
+	task := "feature-extraction"
+	if o.Params.Heads().MLM {
+		task = "fill-mask"
+	}
+	line("---\nlibrary_name: transformers\npipeline_tag: %s\ntags:\n- deberta-v2\n- security-logs\n- sentence-transformers\n---\n", task)
 	line("# An encoder of security logs\n")
 	line("A DeBERTa-v2 encoder. `AutoModel.from_pretrained` and `sentence-transformers` load this folder.\n")
 	line("| | |\n|---|---|")

@@ -6,6 +6,7 @@ Weights are counter_weights.py's, so the tests know every value. Variants: the l
 index, DebertaV2Model (no head, names without the prefix), bfloat16, float16, sequence and token classification.
 """
 
+import json
 import shutil
 from pathlib import Path
 
@@ -43,6 +44,26 @@ def fill(model):
     return model
 
 
+MASKED = "sshd[4711]: Accepted [MASK] for root from [MASK]"
+
+
+def expect(tok):
+    """expected.json: what HF gives for the folder legacy, in float64: ids, mean vectors, candidates of the masks."""
+    m = DebertaV2ForMaskedLM.from_pretrained(OUT / "legacy").double().eval()
+    lines = LINES[:3] + ["", " ", "Grüße", "a" * 60]
+    ids, vectors = [tok(l)["input_ids"] for l in lines], []
+    with torch.no_grad():
+        for x in ids:
+            vectors.append(m.deberta(torch.tensor([x])).last_hidden_state[0].mean(0).tolist())
+        x = tok(MASKED)["input_ids"]
+        probabilities = m(torch.tensor([x])).logits[0].softmax(-1)
+    masks = []
+    for at in [i for i, t in enumerate(x) if t == tok.mask_token_id]:
+        p, t = probabilities[at].topk(4)
+        masks.append(dict(position=at, candidates=[dict(token=tok.decode([i]), id=i, probability=q) for i, q in zip(t.tolist(), p.tolist())]))
+    (OUT / "expected.json").write_text(json.dumps(dict(lines=lines, ids=ids, vectors=vectors, masked=MASKED, masks=masks), indent=1) + "\n")
+
+
 def main():
     tok = tokenizer()
     base = dict(vocab_size=len(tok), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
@@ -67,6 +88,7 @@ def main():
         tok.save_pretrained(OUT / name)
         for extra in ("tokenizer_config.json", "special_tokens_map.json"):
             (OUT / name / extra).unlink(missing_ok=True)
+    expect(tok)
     for f in sorted(OUT.rglob("*")):
         if f.is_file():
             print(f.relative_to(OUT), f.stat().st_size)
