@@ -16,11 +16,10 @@
 // block-diagonal at Micro.Offsets, which the model has to honour.
 package batch
 
-// Meta says where a document comes from.
-type Meta struct {
-	Source int    // index into the set's list of sources
-	Record uint32 // number of the record in its source
-}
+import "github.com/secencoder/secencoder/data/shard"
+
+// Meta says where a document comes from: its source and the number of its record.
+type Meta = shard.Meta
 
 // Documents is a set of log records as bare token ids, in a fixed order. *shard.Set is one. Implementations are used by
 // one goroutine at a time per loader, but several loaders may share one.
