@@ -157,7 +157,7 @@ def metadata(cfg, **more):
     d = json.loads(cfg.to_json_string())
     d["architectures"] = ["DebertaV2ForMaskedLM"]
     return dict(config=d, torch=torch.__version__, transformers=transformers.__version__,
-                seed=str(SEED), script="scripts/parity/make_goldens.py", **{k: str(v) for k, v in more.items()})
+                seed=SEED, script="scripts/parity/make_goldens.py", **more)
 
 
 def save(name, out, meta):
@@ -202,8 +202,8 @@ def masked_lm(name):
                     noise_loss=abs(o32.loss.item() - o64.loss.item()), noise_grad=noise)
     losses, norms, params, opt = train(fill(DebertaV2ForMaskedLM(cfg)).double(), b)
     l32, _, p32, _ = train(fill(DebertaV2ForMaskedLM(cfg)), b)
-    meta["noise_step_loss"] = str(max(abs(x - y) for x, y in zip(losses, l32)))
-    meta["noise_step_weights"] = str(worst(list(p32.values()), list(params.values())))
+    meta["noise_step_loss"] = max(abs(x - y) for x, y in zip(losses, l32))
+    meta["noise_step_weights"] = worst(list(p32.values()), list(params.values()))
     out["step.loss"], out["step.gradnorm"] = f64(*losses), f64(*norms)
     for n, p in params.items():
         if p not in opt.state:
