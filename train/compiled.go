@@ -1,0 +1,126 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/secencoder/secencoder/data/batch"
+	"github.com/secencoder/secencoder/internal/device"
+	"github.com/secencoder/secencoder/internal/exec"
+	"github.com/secencoder/secencoder/internal/units"
+	"github.com/secencoder/secencoder/model"
+)
+
+// plans are the compiled network: one plan with gradients, one without for evaluations.
+type plans struct {
+	train, eval *model.Plan
+	batch       model.Batch // reused
+}
+
+func (s *session) planOptions(mode model.Mode, policy exec.Policy) model.CompileOptions {
+	return model.CompileOptions{
+		Tokens: s.c.microTokens(), MaxPiece: s.c.Context, Mode: mode, Dropout: mode == model.ModeTrain, Recompute: policy,
+		Device: s.device,
+	}
+}
+
+// promise chooses the fastest recomputation policy whose memory fits, before any of it is taken, and refuses the run
+// with the numbers when none does. Counted are the four arenas of the parameters and both plans.
+func (s *session) promise() error {
+	layout, err := model.Layout(s.modelConfig, model.Heads{MLM: true})
+	if err != nil {
+		return err
+	}
+	var fixed int64
+	for _, t := range layout {
+		fixed += 4 * 4 * int64(t.Size())
+	}
+	evaluation, err := model.PlanBytes(s.modelConfig, s.planOptions(model.ModeEval, exec.None))
+	if err != nil {
+		return err
+	}
+	fixed += evaluation
+	if s.available, err = device.AvailableMemory(); err != nil {
+		return err
+	}
+	if s.params != nil {
+		s.available += s.params.Bytes() // counted above, taken already
+	}
+	policy, limit, err := parseMemory(s.c.Memory)
+	if err != nil {
+		return err
+	}
+	switch {
+	case policy == "auto":
+		limit = s.available / 5 * 4
+	case policy != "":
+		limit = s.available
+	}
+	least := int64(-1)
+	for _, p := range exec.Policies {
+		if slices.Contains([]string{"none", "cheap", "layer"}, policy) && p.String() != policy {
+			continue
+		}
+		n, err := model.PlanBytes(s.modelConfig, s.planOptions(model.ModeTrain, p))
+		if err != nil {
+			return err
+		}
+		if n += fixed; n <= limit {
+			s.policy = p
+			return nil
+		}
+		if least < 0 || n < least {
+			least = n
+		}
+	}
+	return fmt.Errorf("--memory %s: %d tokens a micro-batch need %s of memory, %s may be used (%s available): %w", s.c.Memory,
+		s.c.microTokens(), units.FormatSize(least), units.FormatSize(limit), units.FormatSize(s.available), exec.ErrDoesNotFit)
+}
+
+// compiled makes the network of a session from the model's plans.
+func compiled(s *session) (network, error) {
+	n := &plans{}
+	var err error
+	if n.train, err = model.Compile(s.device, s.modelConfig, s.params, s.planOptions(model.ModeTrain, s.policy)); err != nil {
+		return nil, err
+	}
+	if n.eval, err = model.Compile(s.device, s.modelConfig, s.params, s.planOptions(model.ModeEval, exec.None)); err != nil {
+		return nil, errors.Join(err, n.train.Close())
+	}
+	return n, nil
+}
+
+func (n *plans) run(m *batch.Micro, seed uint64, step uint32, scale float32, accumulate bool) (float64, error) {
+	n.fill(m)
+	n.batch.Ordinal, n.batch.Step, n.batch.Seed, n.batch.Scale = m.Ordinal, step, seed, scale
+	if err := n.train.Run(&n.batch, accumulate); err != nil {
+		return 0, err
+	}
+	return float64(n.train.Loss()), nil
+}
+
+// Score implements eval.Scorer.
+func (n *plans) Score(m *batch.Micro) (nll, hit []float32, err error) {
+	if len(m.Labels) == 0 {
+		return nil, nil, nil
+	}
+	n.fill(m)
+	n.batch.Ordinal, n.batch.Step, n.batch.Seed, n.batch.Scale = 0, 0, 0, 1
+	if err := n.eval.Run(&n.batch, false); err != nil {
+		return nil, nil, err
+	}
+	return n.eval.NLL(), n.eval.Hit(), nil
+}
+
+func (n *plans) fill(m *batch.Micro) {
+	n.batch.IDs, n.batch.Offsets = m.IDs[:m.Tokens()], m.Offsets
+	n.batch.Masked, n.batch.Labels = m.MaskedPositions, m.Labels
+}
+
+func (n *plans) bytes() int64 { return n.train.Bytes() + n.eval.Bytes() }
+
+func (n *plans) print(w io.Writer) error { return n.train.Print(w) }
+
+func (n *plans) close() error { return errors.Join(n.train.Close(), n.eval.Close()) }
