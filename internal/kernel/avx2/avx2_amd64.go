@@ -8,8 +8,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/cpu"
-
-	"github.com/secencoder/secencoder/internal/kernel/blocked"
 )
 
 // Available reports whether the processor has and the operating system enables all that these loops use, and why not.
@@ -21,14 +19,6 @@ func Available() (bool, string) {
 		return false, "no FMA"
 	}
 	return true, "AVX2 and FMA"
-}
-
-// Prims returns the inner loops; they must not run where Available says no.
-func Prims() blocked.Prims {
-	p := blocked.Portable()
-	p.Name, p.MR, p.NR = "avx2", 6, 16
-	p.Tile = tile
-	return p
 }
 
 func ptr(s []float32) *float32 { return unsafe.SliceData(s) }
@@ -59,6 +49,54 @@ func tile(k int, a, b []float32, _ int, c []float32, ldc int, bias []float32, m,
 				x += row[j]
 			}
 			row[j] = x
+		}
+	}
+}
+
+func packRows(dst []float32, width int, src []float32, at, ld, rows, k int) {
+	if k == 0 {
+		return
+	}
+	_, _ = dst[k*width-1], src[at+(rows-1)*ld+k-1]
+	if width == 6 {
+		packRows8(ptr(dst), width, ptr(src[at:]), 4*ld, rows, k, 6)
+		return
+	}
+	for i := 0; i < width; i += 8 {
+		n := min(max(rows-i, 0), 8)
+		from := at
+		if n > 0 {
+			from += i * ld
+		}
+		packRows8(ptr(dst[i:]), width, ptr(src[from:]), 4*ld, n, k, 8)
+	}
+}
+
+func packCols(dst []float32, width int, src []float32, at, ld, cols, k int) {
+	if k == 0 {
+		return
+	}
+	_, _ = dst[k*width-1], src[at+(k-1)*ld+cols-1]
+	switch {
+	case cols == 16 && width == 16:
+		packCols16(ptr(dst), ptr(src[at:]), 4*ld, k)
+	case cols == 6 && width == 6:
+		packCols6(ptr(dst), ptr(src[at:]), 4*ld, k)
+	default:
+		portable.PackCols(dst, width, src, at, ld, cols, k)
+	}
+}
+
+func addTransposed(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+	_, _ = dst[(rows-1)*ldd+cols-1], src[(cols-1)*lds+rows-1]
+	for i := 0; i < rows; i += 8 {
+		for j := 0; j < cols; j += 8 {
+			r, c := min(8, rows-i), min(8, cols-j)
+			if r == 8 && c == 8 {
+				addTransposed8(ptr(dst[i*ldd+j:]), 4*ldd, ptr(src[j*lds+i:]), 4*lds)
+				continue
+			}
+			portable.AddTransposed(dst[i*ldd+j:], ldd, src[j*lds+i:], lds, r, c)
 		}
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/cpu"
-
-	"github.com/secencoder/secencoder/internal/kernel/blocked"
 )
 
 // Available reports whether the processor has and the operating system enables all that these loops use, and why not.
@@ -26,14 +24,6 @@ func Available() (bool, string) {
 		}
 	}
 	return true, "AVX-512 F, BW, DQ, VL"
-}
-
-// Prims returns the inner loops; they must not run where Available says no.
-func Prims() blocked.Prims {
-	p := blocked.Portable()
-	p.Name, p.MR, p.NR = "avx512", 14, 32
-	p.Tile = tile
-	return p
 }
 
 func ptr(s []float32) *float32 { return unsafe.SliceData(s) }
@@ -54,4 +44,29 @@ func tile(k int, a, b []float32, stride int, c []float32, ldc int, bias []float3
 		return
 	}
 	gemm14x32(k, ptr(a), ptr(b), 4*stride, ptr(c), 4*ldc, ptr(bias), m, mask, sum)
+}
+
+func packRows(dst []float32, width int, src []float32, at, ld, rows, k int) {
+	if k == 0 {
+		return
+	}
+	_, _ = dst[k*width-1], src[at+(rows-1)*ld+k-1]
+	packRows16(ptr(dst), width, ptr(src[at:]), 4*ld, rows, k)
+}
+
+func packCols(dst []float32, width int, src []float32, at, ld, cols, k int) {
+	if k == 0 {
+		return
+	}
+	_, _ = dst[k*width-1], src[at+(k-1)*ld+cols-1]
+	packCols16(ptr(dst), width, ptr(src[at:]), 4*ld, cols, k)
+}
+
+func addTransposed(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+	_, _ = dst[(rows-1)*ldd+cols-1], src[(cols-1)*lds+rows-1]
+	for i := 0; i < rows; i += 16 {
+		for j := 0; j < cols; j += 16 {
+			addTransposed16(ptr(dst[i*ldd+j:]), 4*ldd, ptr(src[j*lds+i:]), 4*lds, min(16, rows-i), min(16, cols-j))
+		}
+	}
 }

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"fmt"
+	"math"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// machine is one instruction set: vectors of 16 lanes with mask registers, or of 8 lanes with mask vectors.
+type machine struct {
+	wide   bool
+	consts map[string]Mem
+}
+
+var zmm = []VecPhysical{
+	Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15,
+	Z16, Z17, Z18, Z19, Z20, Z21, Z22, Z23, Z24, Z25, Z26, Z27, Z28, Z29, Z30, Z31,
+}
+var ymm = []VecPhysical{Y0, Y1, Y2, Y3, Y4, Y5, Y6, Y7, Y8, Y9, Y10, Y11, Y12, Y13, Y14, Y15}
+
+// v returns vector register i. Register 15 of the narrow machine is the mask of the last, partial vector.
+func (m *machine) v(i int) VecPhysical {
+	if m.wide {
+		return zmm[i]
+	}
+	return ymm[i]
+}
+
+func (m *machine) lanes() int {
+	if m.wide {
+		return 16
+	}
+	return 8
+}
+
+// c returns the address of x in every lane.
+func (m *machine) c(x float64) Mem { return m.bits(math.Float32bits(float32(x))) }
+
+func (m *machine) bits(x uint32) Mem {
+	name := fmt.Sprintf("k%08x", x)
+	if at, ok := m.consts[name]; ok {
+		return at
+	}
+	at := GLOBL(name, 8|16) // RODATA, NOPTR
+	for i := range m.lanes() {
+		DATA(4*i, U32(x))
+	}
+	m.consts[name] = at
+	return at
+}
+
+// word returns the address of lane values.
+func (m *machine) words(name string, x []uint32) Mem {
+	if at, ok := m.consts[name]; ok {
+		return at
+	}
+	at := GLOBL(name, 8|16)
+	for i, w := range x {
+		DATA(4*i, U32(w))
+	}
+	m.consts[name] = at
+	return at
+}
+
+// arg broadcasts a float32 parameter.
+func (m *machine) arg(name string, to VecPhysical) {
+	at, err := Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	VBROADCASTSS(at.Addr, to)
+}
+
+func (m *machine) zero(r VecPhysical) {
+	if m.wide {
+		VPXORD(r, r, r)
+	} else {
+		VXORPS(r, r, r)
+	}
+}
+
+// block is one vector of a loop over elements.
+type block struct {
+	m    *machine
+	u    int // which of the unrolled vectors: 0 in the others
+	disp int
+	tail bool
+}
+
+func (b block) load(p Register, r VecPhysical) {
+	at := Mem{Base: p, Disp: b.disp}
+	switch {
+	case !b.tail:
+		VMOVUPS(at, r)
+	case b.m.wide:
+		VMOVUPS_Z(at, K1, r)
+	default:
+		VMASKMOVPS(at, Y15, r)
+	}
+}
+
+func (b block) store(r VecPhysical, p Register) {
+	at := Mem{Base: p, Disp: b.disp}
+	switch {
+	case !b.tail:
+		VMOVUPS(r, at)
+	case b.m.wide:
+		VMOVUPS(r, K1, at)
+	default:
+		VMASKMOVPS(r, Y15, at)
+	}
+}
+
+// clip sets lanes beyond the end to 0.
+func (b block) clip(r VecPhysical) {
+	switch {
+	case !b.tail:
+	case b.m.wide:
+		VMOVAPS_Z(r, K1, r)
+	default:
+		VANDPS(Y15, r, r)
+	}
+}
+
+// loop runs body over n elements at the pointers: unrolled, then one vector at a time, then the rest under a mask.
+func (m *machine) loop(n Register, pointers []Register, unroll int, body func(b block)) {
+	w := m.lanes()
+	advance := func(vectors int) {
+		for _, p := range pointers {
+			ADDQ(U32(4*w*vectors), p)
+		}
+		SUBQ(U32(w*vectors), n)
+	}
+	if unroll > 1 {
+		Label("many")
+		CMPQ(n, U32(w*unroll))
+		JL(LabelRef("few"))
+		for u := range unroll {
+			body(block{m: m, u: u, disp: 4 * w * u})
+		}
+		advance(unroll)
+		JMP(LabelRef("many"))
+	}
+	Label("few")
+	CMPQ(n, U32(w))
+	JL(LabelRef("last"))
+	body(block{m: m})
+	advance(1)
+	JMP(LabelRef("few"))
+	Label("last")
+	TESTQ(n, n)
+	JZ(LabelRef("end"))
+	m.mask(n)
+	body(block{m: m, tail: true})
+	Label("end")
+}
+
+// mask prepares the mask of the first n lanes, 0 < n < lanes.
+func (m *machine) mask(n Register) {
+	if m.wide {
+		MOVL(U32(0xffffffff), R13.As32())
+		BZHIL(n.(GPPhysical).As32(), R13.As32(), R13.As32())
+		KMOVW(R13.As32(), K1)
+		return
+	}
+	table := m.words("lanes", append(slices8(0xffffffff), slices8(0)...))
+	LEAQ(table, R13)
+	SHLQ(U8(2), n)
+	SUBQ(n, R13)
+	VMOVUPS(Mem{Base: R13, Disp: 32}, Y15)
+}
+
+func slices8(x uint32) []uint32 { return []uint32{x, x, x, x, x, x, x, x} }
+
+// fold adds vectors 0 … n−1 into lane 0 of vector 0, in a fixed tree.
+func (m *machine) fold(n int, op func(a, b, to Op)) {
+	for ; n > 1; n /= 2 {
+		for i := range n / 2 {
+			op(m.v(i+n/2), m.v(i), m.v(i))
+		}
+	}
+	if m.wide {
+		VEXTRACTF64X4(U8(1), Z0, Y1)
+		op(Y1, Y0, Y0)
+	}
+	VEXTRACTF128(U8(1), Y0, X1)
+	op(X1, X0, X0)
+	VPSHUFD(U8(0x4e), X0, X1)
+	op(X1, X0, X0)
+	VPSHUFD(U8(0xb1), X0, X1)
+	op(X1, X0, X0)
+}
+
+// function begins one; pointers are its *float32 parameters, in order.
+func (m *machine) function(name, signature, doc string, pointers ...string) (regs []Register, n Register) {
+	TEXT(name, NOSPLIT, signature)
+	Pragma("noescape")
+	Doc(doc)
+	free := []GPPhysical{RDI, RSI, RDX, RCX, R8, R9, R10, R11}
+	for i, p := range pointers {
+		regs = append(regs, Load(Param(p), free[i]))
+	}
+	return regs, Load(Param("n"), RAX)
+}
+
+func done() {
+	VZEROUPPER()
+	RET()
+}

@@ -1,0 +1,122 @@
+//go:build !noasm
+
+package avx512
+
+import (
+	"math"
+
+	"github.com/secencoder/secencoder/internal/kernel"
+	"github.com/secencoder/secencoder/internal/kernel/blocked"
+)
+
+// Prims returns the inner loops; they must not run where Available says no.
+func Prims() blocked.Prims {
+	p := blocked.Portable()
+	p.Name, p.MR, p.NR = "avx512", 14, 32
+	p.Tile, p.PackRows, p.PackCols, p.AddTransposed = tile, packRows, packCols, addTransposed
+	p.Add = func(dst, a, b []float32) { vecAdd(ptr(dst), at(a, dst), at(b, dst), len(dst)) }
+	p.Axpy = func(dst, x []float32, a float32) { vecAxpy(ptr(dst), at(x, dst), a, len(dst)) }
+	p.Scale = func(dst, x []float32, a float32) { vecScale(ptr(dst), at(x, dst), a, len(dst)) }
+	p.Dot = func(a, b []float32) float32 { return vecDot(ptr(a), at(b, a), len(a)) }
+	p.Sum = func(x []float32) float32 { return vecSum(ptr(x), len(x)) }
+	p.Max = func(x []float32) float32 { return vecMax(ptr(x), len(x)) }
+	p.ExpSum = func(dst, x []float32, a, b float32) float32 { return vecExpSum(ptr(dst), at(x, dst), a, b, len(dst)) }
+	p.SoftmaxGrad = func(ds, p, dp []float32, a, delta float32) {
+		vecSoftmaxGrad(ptr(ds), at(p, ds), at(dp, ds), a, delta, len(ds))
+	}
+	p.Act, p.ActGrad = act, actGrad
+	p.NormRow, p.NormGradRow = normRow, normGradRow
+	p.AdamW = adamW
+	p.Dropout, p.DropoutHalf = dropout, dropoutHalf
+	p.SumSquares = func(x []float32) float64 { return vecSumSquares(ptr(x), len(x)) }
+	return p
+}
+
+// at returns the start of s, which must be as long as like.
+func at(s, like []float32) *float32 { return ptr(s[:len(like)]) }
+
+var portable = blocked.Portable()
+
+func act(f kernel.Activation, dst, x []float32) {
+	if f != kernel.Gelu {
+		portable.Act(f, dst, x)
+		return
+	}
+	vecGelu(ptr(dst), at(x, dst), len(dst))
+}
+
+func actGrad(f kernel.Activation, dst, dy, x []float32) {
+	if f != kernel.Gelu {
+		portable.ActGrad(f, dst, dy, x)
+		return
+	}
+	vecGeluGrad(ptr(dst), at(dy, dst), at(x, dst), len(dst))
+}
+
+func normRow(out, x, gamma, beta []float32, eps float32) (mean, rstd float32) {
+	n := len(out)
+	mean = vecSum(at(x, out), n) / float32(n)
+	rstd = 1 / float32(math.Sqrt(float64(vecDeviation(ptr(x), mean, n)/float32(n)+eps)))
+	vecNormApply(ptr(out), ptr(x), at(gamma, out), at(beta, out), mean, rstd, n)
+	return mean, rstd
+}
+
+func normGradRow(dx, x, gamma, dy []float32, mean, rstd float32, dgamma, dbeta []float32) {
+	n := len(x)
+	g, gh := vecNormSums(ptr(x), at(gamma, x), at(dy, x), at(dgamma, x), at(dbeta, x), mean, rstd, n)
+	if dx != nil {
+		vecNormGrad(at(dx, x), ptr(x), ptr(gamma), ptr(dy), mean, rstd, g/float32(n), gh/float32(n), n)
+	}
+}
+
+func adamW(w, g, m, v []float32, c *blocked.AdamWScalars) {
+	vecAdamW(ptr(w), at(g, w), at(m, w), at(v, w), c.Keep, c.Clip, c.OneB1, c.Beta2, c.OneB2, c.Rate, c.Root, c.Eps, len(w))
+}
+
+// groupCalls is how many Philox calls one group of philoxWords and philoxDropout makes.
+const groupCalls = 16
+
+// dropout is blocked.Prims.Dropout: whole groups in vectors; the rest through a buffer of words.
+func dropout(dst, src []float32, element uint64, c blocked.Counter, threshold uint32, scale float32) {
+	src = src[:len(dst)]
+	if skip := int(-element & 3); skip > 0 {
+		skip = min(skip, len(dst))
+		portable.Dropout(dst[:skip], src[:skip], element, c, threshold, scale)
+		dst, src, element = dst[skip:], src[skip:], element+uint64(skip)
+	}
+	if groups := len(dst) / (4 * groupCalls); groups > 0 {
+		philoxDropout(ptr(dst), ptr(src), groups, element/4, c.Step, c.Site, c.Key[0], c.Key[1], threshold, scale)
+		n := groups * 4 * groupCalls
+		dst, src, element = dst[n:], src[n:], element+uint64(n)
+	}
+	if len(dst) == 0 {
+		return
+	}
+	var words [4 * groupCalls]uint32
+	philoxWords(&words[0], 1, element/4, c.Step, c.Site, c.Key[0], c.Key[1])
+	for i := range dst {
+		if words[i] >= threshold {
+			dst[i] = src[i] * scale
+		} else {
+			dst[i] = 0
+		}
+	}
+}
+
+// dropoutHalf is blocked.Prims.DropoutHalf, by groups of words.
+func dropoutHalf(dst, src []float32, call uint64, c blocked.Counter, threshold uint32, scale float32) {
+	src = src[:len(dst)]
+	var words [4 * groupCalls]uint32
+	for len(dst) > 0 {
+		philoxWords(&words[0], 1, call, c.Step, c.Site, c.Key[0], c.Key[1])
+		n := min(len(dst), 8*groupCalls)
+		for i := range n {
+			if words[i/2]>>(16*(i&1))&0xffff >= threshold {
+				dst[i] = src[i] * scale
+			} else {
+				dst[i] = 0
+			}
+		}
+		dst, src, call = dst[n:], src[n:], call+groupCalls
+	}
+}
