@@ -1,0 +1,228 @@
+package source
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/secencoder/secencoder/data"
+)
+
+// Stdin is the path that stands for standard input.
+const Stdin = "-"
+
+// ListOptions say which files List finds and how their sources are named.
+type ListOptions struct {
+	In      []string // files, folders, or Stdin
+	Exclude []string // patterns of data.CompileGlob over the path below the --in; what they match is not read
+	// Depth is the number of folders below each of In that name a source; 0 means 1. A file with fewer folders above it
+	// is named by those; a file without, by its own name.
+	Depth int
+	// Omit are folders that are not entered, as paths: the output of a build that lies in its input.
+	Omit []string
+}
+
+// List returns the files below In, ordered by (source, path below its --in, path), bytewise, which is the order of
+// records everywhere after; and what it left out that looks like data but is none: devices, links to folders. Links to
+// files are followed. A file that is reached twice is listed once. The error names an entry of In that is not there, a
+// folder that cannot be read, or a malformed pattern.
+func List(ctx context.Context, o ListOptions) ([]data.File, []data.FileNote, error) {
+	l := lister{depth: max(o.Depth, 1), seen: map[string]bool{}}
+	if o.Depth < 0 {
+		return nil, nil, fmt.Errorf("source depth %d: want 1 or more", o.Depth)
+	}
+	for _, p := range o.Exclude {
+		g, err := data.CompileGlob(p, false)
+		if err != nil {
+			return nil, nil, err
+		}
+		l.exclude = append(l.exclude, g)
+	}
+	for _, p := range o.Omit {
+		abs, err := filepath.Abs(p)
+		if err != nil {
+			return nil, nil, err
+		}
+		l.omit = append(l.omit, abs)
+	}
+	for _, in := range o.In {
+		if err := l.root(ctx, in); err != nil {
+			return nil, nil, err
+		}
+	}
+	slices.SortStableFunc(l.files, func(a, b data.File) int {
+		return cmp.Or(strings.Compare(a.Source, b.Source), strings.Compare(a.Rel, b.Rel), strings.Compare(a.Path, b.Path))
+	})
+	return l.files, l.left, nil
+}
+
+type lister struct {
+	depth   int
+	exclude []data.Glob
+	omit    []string
+	seen    map[string]bool // absolute paths without links
+	files   []data.File
+	left    []data.FileNote
+}
+
+func (l *lister) root(ctx context.Context, in string) error {
+	if in == Stdin {
+		if !l.seen[Stdin] {
+			l.seen[Stdin] = true
+			l.files = append(l.files, data.File{Path: Stdin, Rel: "stdin", Source: "stdin"})
+		}
+		return nil
+	}
+	info, err := os.Stat(in)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		// A pipe or device that is named itself is meant, and read as a stream.
+		return l.add(in, filepath.Base(in), info)
+	}
+	return filepath.WalkDir(in, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if path == in {
+			return nil
+		}
+		rel, err := filepath.Rel(in, path)
+		if err != nil {
+			return err
+		}
+		rel = filepath.ToSlash(rel)
+		if l.excluded(rel) {
+			if e.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if e.IsDir() {
+			return l.enter(path)
+		}
+		info, err := os.Stat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && e.Type()&fs.ModeSymlink != 0:
+			l.left = append(l.left, data.FileNote{Path: path, Reason: "link to a file that is not there"})
+			return nil
+		case errors.Is(err, fs.ErrNotExist):
+			info = nil // vanished since the folder was read: opening it will say so
+		case err != nil:
+			return err
+		case info.IsDir():
+			l.left = append(l.left, data.FileNote{Path: path, Reason: "link to a folder"})
+			return nil
+		case !info.Mode().IsRegular():
+			l.left = append(l.left, data.FileNote{Path: path, Reason: "no regular file"})
+			return nil
+		}
+		return l.add(path, rel, info)
+	})
+}
+
+func (l *lister) excluded(rel string) bool {
+	return slices.ContainsFunc(l.exclude, func(g data.Glob) bool { return g.Match(rel) })
+}
+
+func (l *lister) enter(path string) error {
+	if len(l.omit) == 0 {
+		return nil
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(l.omit, abs) {
+		return fs.SkipDir
+	}
+	return nil
+}
+
+func (l *lister) add(path, rel string, info fs.FileInfo) error {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		abs = real
+	}
+	if l.seen[abs] {
+		return nil
+	}
+	l.seen[abs] = true
+	f := data.File{Path: path, Rel: rel, Source: Name(rel, l.depth)}
+	if info != nil && info.Mode().IsRegular() {
+		f.Size = info.Size()
+	}
+	l.files = append(l.files, f)
+	return nil
+}
+
+// endings say what is in a file and how it is packed, not where it comes from.
+var endings = []string{".log", ".jsonl", ".json", ".csv", ".txt", ".gz", ".zst"}
+
+// Name returns the source of a file at rel, a path with slashes below its --in: the first depth folders, or, where there
+// is no folder, the file's name without .log .jsonl .json .csv .txt .gz .zst, however many there are, and without one
+// rotation number (auth.log.1.gz, auth-20240131.log are auth; 10.0.0.1.log is 10.0.0.1).
+func Name(rel string, depth int) string {
+	names := strings.Split(rel, "/")
+	if folders := names[:len(names)-1]; len(folders) > 0 {
+		return strings.Join(folders[:min(depth, len(folders))], "/")
+	}
+	name := names[0]
+	rotated := false
+	for {
+		cut := cutEnding(name)
+		if cut == name && !rotated {
+			cut = cutRotation(name)
+			rotated = cut != name
+		}
+		if cut == name || cut == "" {
+			return name
+		}
+		name = cut
+	}
+}
+
+func cutEnding(name string) string {
+	for _, e := range endings {
+		if len(name) > len(e) && strings.EqualFold(name[len(name)-len(e):], e) {
+			return name[:len(name)-len(e)]
+		}
+	}
+	return name
+}
+
+// cutRotation removes .N (not from an address or a version, where another number stands before it) or -YYYYMMDD.
+func cutRotation(name string) string {
+	base := strings.TrimRight(name, "0123456789")
+	digits := len(name) - len(base)
+	if digits == 0 || base == "" {
+		return name
+	}
+	rest := base[:len(base)-1]
+	if rest == "" {
+		return name
+	}
+	last := rest[len(rest)-1]
+	switch {
+	case base[len(base)-1] == '.' && digits <= 4 && (last < '0' || last > '9'):
+		return rest
+	case base[len(base)-1] == '.' && digits <= 4 && !strings.ContainsAny(rest, ".") && strings.Trim(rest, "0123456789") != "":
+		return rest // web01.1, but not 10.0
+	case base[len(base)-1] == '-' && digits == 8:
+		return rest
+	}
+	return name
+}

@@ -1,0 +1,110 @@
+package source
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/secencoder/secencoder/data"
+)
+
+func TestName(t *testing.T) {
+	for _, c := range []struct {
+		rel   string
+		depth int
+		want  string
+	}{
+		{"auth.log", 1, "auth"}, {"auth.log.1.gz", 1, "auth"}, {"auth.1.log", 1, "auth"}, {"syslog", 1, "syslog"}, {"syslog.12", 1, "syslog"},
+		{"auth-20240131.log.zst", 1, "auth"}, {"AUTH.LOG", 1, "AUTH"}, {"events.jsonl.gz", 1, "events"}, {"a.json.log", 1, "a"},
+		{"10.0.0.1.log", 1, "10.0.0.1"}, {"web01.log", 1, "web01"}, {"web01.1", 1, "web01"}, {"10.0", 1, "10.0"}, {".log", 1, ".log"}, {"log.csv", 1, "log"},
+		{"2024.log", 1, "2024"}, {"v1.2.log", 1, "v1"}, {"-20240131", 1, "-20240131"}, {"x.tar.gz", 1, "x.tar"},
+		{"loghub/OpenSSH/x.log", 1, "loghub"}, {"loghub/OpenSSH/x.log", 2, "loghub/OpenSSH"}, {"loghub/OpenSSH/x.log", 9, "loghub/OpenSSH"},
+		{"k8s/x.log", 2, "k8s"}, {"x.log", 2, "x"},
+	} {
+		if got := Name(c.rel, c.depth); got != c.want {
+			t.Errorf("%s at depth %d: got %q, want %q", c.rel, c.depth, got, c.want)
+		}
+	}
+}
+
+func makeTree(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		p := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(p), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func rels(files []data.File) []string {
+	var out []string
+	for _, f := range files {
+		out = append(out, f.Source+":"+f.Rel)
+	}
+	return out
+}
+
+func TestList(t *testing.T) {
+	dir := makeTree(t, map[string]string{"b/x.log": "1", "a/z": "1", "a/B": "1", "a-b/y": "1", "top.log": "1", "out/y": "1", "n/README.md": "1"})
+	o := ListOptions{In: []string{dir, filepath.Join(dir, "a"), Stdin, Stdin}, Exclude: []string{"*.md"}, Omit: []string{filepath.Join(dir, "out")}}
+	files, left, err := List(context.Background(), o)
+	if err != nil || len(left) != 0 {
+		t.Fatal(left, err)
+	}
+	want := []string{"a:a/B", "a:a/z", "a-b:a-b/y", "b:b/x.log", "stdin:stdin", "top:top.log"}
+	if got := rels(files); !slices.Equal(got, want) {
+		t.Fatalf("got  %q\nwant %q", got, want)
+	}
+	if files[0].Size != 1 {
+		t.Errorf("size %d, want 1", files[0].Size)
+	}
+	// The order of --in does not change the order of files.
+	o.In = []string{filepath.Join(dir, "b", "x.log"), dir}
+	files, _, err = List(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := rels(files); !slices.Equal(got, []string{"a:a/B", "a:a/z", "a-b:a-b/y", "top:top.log", "x:x.log"}) {
+		t.Fatalf("got %q", got)
+	}
+	if _, _, err := List(context.Background(), ListOptions{In: []string{filepath.Join(dir, "missing")}}); !os.IsNotExist(err) && (err == nil || !strings.Contains(err.Error(), "missing")) {
+		t.Errorf("missing: got %v", err)
+	}
+	if _, _, err := List(context.Background(), ListOptions{In: []string{dir}, Exclude: []string{"[a"}}); err == nil {
+		t.Error("malformed pattern: want an error")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, _, err := List(ctx, ListOptions{In: []string{dir}}); err == nil {
+		t.Error("cancelled: want an error")
+	}
+}
+
+func TestListLinks(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("links need rights on Windows")
+	}
+	dir := makeTree(t, map[string]string{"a/x": "1"})
+	for link, to := range map[string]string{"a/loop": "..", "a/same": "x", "a/dead": "gone"} {
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, left, err := List(context.Background(), ListOptions{In: []string{dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) != 1 || len(left) != 2 {
+		t.Fatalf("got files %q, left out %+v; want one file, and two links left out", rels(files), left)
+	}
+}
