@@ -130,6 +130,7 @@ func build(cfg *Config, o CompileOptions) (g *graph, keep []*G.Node, kind kernel
 	switch o.Mode {
 	case ModeTrain:
 		g.addMLM()
+		keep = []*G.Node{g.loss}
 	case ModeEval:
 		g.addMLM()
 		keep = []*G.Node{g.loss, g.mlm.NLL, g.mlm.Hit}

@@ -27,7 +27,8 @@ type Plan struct {
 	softLabels                                     []float32
 	pack                                           kernel.Pack
 	noLabels                                       []int32
-	ready                                          bool
+	keep                                           []*G.Node
+	values                                         map[*G.Node][]float32 // of the kept nodes; nil before the first run
 
 	// Of the last run.
 	tokens, pieces, masked, logitRows int
@@ -51,7 +52,7 @@ func Compile(dev *device.Device, cfg *Config, p *Params, o CompileOptions) (*Pla
 	if err != nil {
 		return nil, err
 	}
-	pl := &Plan{cfg: cfg.Clone(), opts: o, graph: g, prog: prog, kind: kind}
+	pl := &Plan{cfg: cfg.Clone(), opts: o, graph: g, prog: prog, kind: kind, keep: keep}
 	if err := pl.bind(p); err != nil {
 		return nil, err
 	}
@@ -144,7 +145,15 @@ func (pl *Plan) prepare() error {
 		copy(b.I16(), slots)
 	}
 	pl.noLabels = make([]int32, pl.opts.Tokens)
-	pl.ready = true
+	values := map[*G.Node][]float32{}
+	for _, n := range pl.keep {
+		b, err := pl.prog.Value(n)
+		if err != nil {
+			return err
+		}
+		values[n] = b.F32()
+	}
+	pl.values = values
 	return nil
 }
 
@@ -154,7 +163,7 @@ func (pl *Plan) Run(b *Batch, accumulate bool) error {
 	if err := pl.check(b); err != nil {
 		return err
 	}
-	if !pl.ready {
+	if pl.values == nil {
 		if err := pl.prepare(); err != nil {
 			return err
 		}
@@ -164,16 +173,13 @@ func (pl *Plan) Run(b *Batch, accumulate bool) error {
 	return pl.prog.RunAll()
 }
 
-// value returns the first n elements of a kept node; nil when the mode does not compute it.
+// value returns the first elements of a kept node; nil when the mode does not compute it.
 func (pl *Plan) value(n *G.Node, elements int) []float32 {
-	if n == nil || !pl.ready {
+	v := pl.values[n]
+	if v == nil {
 		return nil
 	}
-	b, err := pl.prog.Value(n)
-	if err != nil {
-		return nil
-	}
-	return b.F32()[:elements]
+	return v[:elements]
 }
 
 // Loss returns the loss of the last batch: scale · Σ nats for the MLM loss, a mean for classification; 0 in modes
@@ -228,6 +234,6 @@ func (pl *Plan) SetTrace(f func(name string, elapsed time.Duration)) { pl.prog.S
 
 // Close gives the plan's memory back. Parameters and shared position tables stay.
 func (pl *Plan) Close() error {
-	pl.ready = false
+	pl.values = nil
 	return pl.prog.Close()
 }
