@@ -1,3 +1,6 @@
 package avx2
 
-//go:generate sh -c "cd ../_asm && for g in gemm pack vec philox; do go run ./$$g -isa avx2 -out ../avx2/$${g}_amd64.s -stubs ../avx2/$${g}_amd64.go -pkg avx2 || exit 1; done"
+//go:generate sh -c "cd ../_asm && go run ./gemm -isa avx2 -out ../avx2/gemm_amd64.s -stubs ../avx2/gemm_amd64.go -pkg avx2"
+//go:generate sh -c "cd ../_asm && go run ./pack -isa avx2 -out ../avx2/pack_amd64.s -stubs ../avx2/pack_amd64.go -pkg avx2"
+//go:generate sh -c "cd ../_asm && go run ./vec -isa avx2 -out ../avx2/vec_amd64.s -stubs ../avx2/vec_amd64.go -pkg avx2"
+//go:generate sh -c "cd ../_asm && go run ./philox -isa avx2 -out ../avx2/philox_amd64.s -stubs ../avx2/philox_amd64.go -pkg avx2"

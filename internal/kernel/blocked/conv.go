@@ -25,6 +25,9 @@ func (k *Kernels) ConvNorm(_ kernel.Stream, a *kernel.ConvNormArgs) {
 	n := k.h.Tokens()
 	c := &k.call.conv
 	*c = convCall{e: a.E.F32(), pre: a.Pre.F32(), h: a.H, groups: a.Groups, ks: a.KS, in: a.H / a.Groups, out: a.H / a.Groups, act: a.Act, drop: a.Drop.On()}
+	if a.Pre.Absent() {
+		c.pre = a.Out.F32() // normalising goes row by row through a buffer
+	}
 	c.unfolded = a.Work.F32()
 	w := a.W.F32()
 	terms := c.in * c.ks
