@@ -6,6 +6,11 @@
 // K attention span (the position table has 2K rows), N tokens of one piece. All matrices are row-major and contiguous
 // unless a stride is given. float32 values, float32 products; sums over rows of many (dW, db, dγ, loss) are float64
 // or blocked as the family states; every reduction tree depends on sizes alone, never on the number of threads.
+//
+// Operands: one is optional only where its comment says so. Destinations must not overlap any other operand, but for
+// AddArgs. A destination with beta 0 is overwritten, and what it held does not count; NaN there is harmless. The widths
+// E, H, W, In, Out, V, C, A, D are at least 1; the rows in use may be none. A workspace starts on a 64-byte boundary,
+// other operands on one of their element size.
 package kernel
 
 // Stream orders work on a device; the CPU families ignore it.
@@ -70,7 +75,7 @@ type LayerNormArgs struct {
 	Drop        Dropout // applied to the result
 }
 
-// LayerNormGradArgs: dX, and dGamma, dBeta with their betas.
+// LayerNormGradArgs: dX, and dGamma, dBeta with their betas. Absent destinations are skipped.
 type LayerNormGradArgs struct {
 	Header        Buf
 	X, Stats      Buf
@@ -84,7 +89,7 @@ type LayerNormGradArgs struct {
 	Drop          Dropout
 }
 
-// AddNormArgs: out = LN(dropout(x) + res)·γ + β (DebertaV2SelfOutput, DebertaV2Output).
+// AddNormArgs: out = LN(dropout(x) + res)·γ + β (DebertaV2SelfOutput, DebertaV2Output). Stats may be absent.
 type AddNormArgs struct {
 	Header      Buf
 	X, Res      Buf // [T, W]
@@ -96,7 +101,7 @@ type AddNormArgs struct {
 	Drop        Dropout // applied to x
 }
 
-// AddNormGradArgs: dX (through dropout) and dRes. Nothing is accumulated into them.
+// AddNormGradArgs: dX (through dropout) and dRes. Nothing is accumulated into them. Absent destinations are skipped.
 type AddNormGradArgs struct {
 	Header        Buf
 	X, Res, Stats Buf
@@ -175,7 +180,8 @@ type AttentionGradArgs struct {
 	Work            Buf
 }
 
-// ConvNormArgs: ConvLayer of HF: c = conv1d(e) inside each piece, zero outside it; out = LN(v + act(dropout(c))).
+// ConvNormArgs: ConvLayer of HF: c = conv1d(e) inside each piece, zero outside it; out = LN(v + act(dropout(c))). Stats
+// may be absent.
 type ConvNormArgs struct {
 	Header           Buf
 	E, V             Buf // embedding output, output of layer 0: [T, H]
@@ -190,7 +196,8 @@ type ConvNormArgs struct {
 	Work             Buf
 }
 
-// ConvNormGradArgs: gradients of all six inputs.
+// ConvNormGradArgs: gradients of all six inputs; that of e is without its way through layer 0. Absent destinations are
+// skipped.
 type ConvNormGradArgs struct {
 	Header                Buf
 	E, V, W, Pre, Stats   Buf
@@ -232,7 +239,7 @@ type MLMLossArgs struct {
 }
 
 // MLMLossGradArgs: with g the gradient of the loss: dLogits = g·scale·(softmax − onehot); dZ = dLogits·word;
-// dWord = beta·dWord + dLogitsᵀ·z; dBias likewise.
+// dWord = beta·dWord + dLogitsᵀ·z; dBias likewise. Absent destinations are skipped.
 type MLMLossGradArgs struct {
 	Header             Buf
 	Z, Word, Bias, LSE Buf

@@ -76,7 +76,7 @@ func (p *convolution) row(pre, delta []float64, n int) *normRow {
 func convNormCases(t *testing.T, s *suite) {
 	convolutions(func(i int, p *convolution) {
 		n := p.used() * p.h
-		pre := p.maybe(i%4 > 0, p.output("pre", p.tokens*p.h, n))
+		pre := p.output("pre", p.tokens*p.h, n)
 		out := p.output("out", p.tokens*p.h, n)
 		stats := p.maybe(i%3 > 0, p.output("stats", 2*p.tokens, 2*p.used()))
 		p.bind = func(k kernel.Kernels, m *memory) func() {
@@ -101,9 +101,7 @@ func convNormCases(t *testing.T, s *suite) {
 			for i := range delta {
 				delta[i] *= gamma(p.h/p.groups*p.ks + 4)
 			}
-			if pre != nil {
-				pre.bound = delta
-			}
+			pre.bound = delta
 			for n := range p.used() {
 				bound, mean, rstd := p.row(value, delta, n).bound(p.gamma.f, p.betaShift.f, 1e-7)
 				out.bound = append(out.bound, bound...)

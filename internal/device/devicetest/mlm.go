@@ -68,9 +68,7 @@ func lseError(n int, worst, lse float64, x []float64) float64 {
 func mlmLossCases(t *testing.T, s *suite) {
 	maskedLMs(func(i int, p *maskedLM) {
 		loss := p.output("loss", 1, 1)
-		nll := p.maybe(i%4 > 0, p.output("nll", p.tokens, p.rows))
-		hit := p.maybe(i%5 > 0, p.output("hit", p.tokens, p.rows))
-		lse := p.maybe(i%3 > 0, p.output("lse", p.tokens, p.rows))
+		nll, hit, lse := p.output("nll", p.tokens, p.rows), p.output("hit", p.tokens, p.rows), p.output("lse", p.tokens, p.rows)
 		p.bind = func(k kernel.Kernels, m *memory) func() {
 			a := &kernel.MLMLossArgs{
 				Header: m.buf(p.header), Z: m.buf(p.z), Word: m.buf(p.word), Bias: m.buf(p.bias),
@@ -86,23 +84,17 @@ func mlmLossCases(t *testing.T, s *suite) {
 				_, l := softmax(logits)
 				label := logits[p.pack.Labels[m]]
 				off := lseError(p.v, worst, l, logits)
-				if lse != nil {
-					lse.bound = append(lse.bound, off)
-				}
+				lse.bound = append(lse.bound, off)
 				off += worst + 2*unit*math.Abs(label)
-				if nll != nil {
-					nll.bound = append(nll.bound, off)
-				}
+				nll.bound = append(nll.bound, off)
 				total += off
 				size += l - label
-				if hit != nil {
-					logits[p.pack.Labels[m]] = math.Inf(-1)
-					sure := 0.0
-					if math.Abs(slices.Max(logits)-label) <= 2*worst {
-						sure = 1 // the best two are closer than their errors: either answer is right
-					}
-					hit.bound = append(hit.bound, sure)
+				logits[p.pack.Labels[m]] = math.Inf(-1)
+				either := 0.0
+				if math.Abs(slices.Max(logits)-label) <= 2*worst {
+					either = 1 // the label and another are closer than their errors: both answers are right
 				}
+				hit.bound = append(hit.bound, either)
 			}
 			loss.bound = []float64{float64(p.pack.Scale) * (total + 4*unit*size)}
 		}
@@ -126,16 +118,20 @@ func ties(v int) *problem {
 		}
 	}
 	loss, hit := p.output("loss", 1, 1), p.output("hit", p.tokens, rows)
+	nll, lse := p.output("nll", p.tokens, rows), p.output("lse", p.tokens, rows)
 	p.bind = func(k kernel.Kernels, m *memory) func() {
 		a := &kernel.MLMLossArgs{
-			Header: m.buf(p.header), Z: m.buf(z), Word: m.buf(word), Bias: m.buf(bias), Loss: m.buf(loss), Hit: m.buf(hit), T: p.tokens, E: e, V: v,
+			Header: m.buf(p.header), Z: m.buf(z), Word: m.buf(word), Bias: m.buf(bias), Loss: m.buf(loss), Hit: m.buf(hit),
+			NLL: m.buf(nll), LSE: m.buf(lse), T: p.tokens, E: e, V: v,
 		}
 		a.Work = m.work(k.WorkBytes(a))
 		return func() { k.MLMLoss(0, a) }
 	}
 	p.bounds = func(*memory) {
 		// nll is at most 8 + log V; its error as in lseError with exact logits.
-		loss.bound = []float64{rows * float64(p.pack.Scale) * (gamma(v+8) + functionError + 16*unit*(8+math.Log(float64(v))))}
+		off := gamma(v+8) + functionError + 16*unit*(8+math.Log(float64(v)))
+		loss.bound = []float64{rows * float64(p.pack.Scale) * off}
+		nll.bound, lse.bound = slices.Repeat([]float64{off}, rows), slices.Repeat([]float64{off}, rows)
 	}
 	return p
 }

@@ -123,9 +123,7 @@ func (k *table) Attention(_ kernel.Stream, a *kernel.AttentionArgs) {
 				}
 				at := (t.start+i)*a.A + head
 				store(out[at*a.D:(at+1)*a.D], 0, sum)
-				if lse != nil {
-					lse[at] = float32(l)
-				}
+				lse[at] = float32(l)
 			}
 		}
 	}

@@ -43,14 +43,10 @@ func (k *table) ConvNorm(_ kernel.Stream, a *kernel.ConvNormArgs) {
 	pre, out, stats := a.Pre.F32(), a.Out.F32(), a.Stats.F32()
 	s := k.floats(0, a.H)
 	for n := range h.Tokens() {
-		o := row(out, n, a.H)
-		p := o // without Pre the convolution passes through the row of the result
-		if pre != nil {
-			p = row(pre, n, a.H)
-		}
+		p := row(pre, n, a.H)
 		conv.row(p, e, w, b, n)
 		convolved(s, p, row(v, n, a.H), &drop, n, a.Act)
-		normalize(o, s, gamma, beta, a.Eps, stats, n)
+		normalize(row(out, n, a.H), s, gamma, beta, a.Eps, stats, n)
 	}
 }
 

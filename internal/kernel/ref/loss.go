@@ -27,24 +27,14 @@ func (k *table) MLMLoss(_ kernel.Stream, a *kernel.MLMLossArgs) {
 		l := logSumExp(logits)
 		loss := l - logits[label]
 		sum += loss
-		if nll != nil {
-			nll[m] = float32(loss)
-		}
-		if hit != nil {
-			hit[m] = 0
-			if best == label {
-				hit[m] = 1
-			}
-		}
-		if lse != nil {
-			lse[m] = float32(l)
+		nll[m], hit[m], lse[m] = float32(loss), 0, float32(l)
+		if best == label {
+			hit[m] = 1
 		}
 	}
-	if !a.Loss.Absent() {
-		a.Loss.F32()[0] = 0
-		if h.MaskedRows() > 0 {
-			a.Loss.F32()[0] = float32(float64(h.Scale()) * sum)
-		}
+	a.Loss.F32()[0] = 0 // also where the scale of no rows is not finite
+	if h.MaskedRows() > 0 {
+		a.Loss.F32()[0] = float32(float64(h.Scale()) * sum)
 	}
 }
 
