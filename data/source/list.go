@@ -1,7 +1,6 @@
 package source
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,9 +55,7 @@ func List(ctx context.Context, o ListOptions) ([]data.File, []data.FileNote, err
 			return nil, nil, err
 		}
 	}
-	slices.SortStableFunc(l.files, func(a, b data.File) int {
-		return cmp.Or(strings.Compare(a.Source, b.Source), strings.Compare(a.Rel, b.Rel), strings.Compare(a.Path, b.Path))
-	})
+	data.SortFiles(l.files)
 	return l.files, l.left, nil
 }
 
