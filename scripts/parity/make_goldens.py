@@ -78,6 +78,8 @@ def draw(name, n, low, high):
 
 def documents(name, lengths, vocab, share=0.15):
     ids = [draw(f"{name}.{i}", n, 1, vocab) for i, n in enumerate(lengths)]
+    # A padding token among the real ones: its look-up has no gradient (padding_idx), the tied decoder's stays.
+    ids[0][len(ids[0]) // 2] = 0
     masked = []
     for i, n in enumerate(lengths):
         order = np.argsort(words(f"input.{name}.mask.{i}", SEED, n), kind="stable")
