@@ -5,20 +5,8 @@ import (
 	"iter"
 
 	"github.com/secencoder/secencoder/data/batch"
-	"github.com/secencoder/secencoder/data/shard"
 	"github.com/secencoder/secencoder/tokenizer"
 )
-
-// Shards returns an open set of shards as batches are made from it. The set must stay open.
-func Shards(s *shard.Set) batch.Documents { return shards{s} }
-
-type shards struct{ *shard.Set }
-
-// Document implements batch.Documents.
-func (s shards) Document(i int, dst []uint32) ([]uint32, batch.Meta, error) {
-	tokens, m, err := s.Set.Document(i, dst)
-	return tokens, batch.Meta{Source: m.Source, Record: m.Record}, err
-}
 
 // recoder turns documents of one tokenizer into documents of another: decoded, encoded again.
 type recoder struct {

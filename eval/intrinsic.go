@@ -210,7 +210,7 @@ func (e *evaluation) model(ctx context.Context, path string) (err error) {
 	}
 	for i, split := range e.sets {
 		shards := e.d.Sets[split]
-		docs := Shards(shards)
+		var docs batch.Documents = shards
 		if r.Retokenized {
 			if docs, err = recode(docs, newRecoder(e.d.Tokenizer, m.tokenizer)); err != nil {
 				return fmt.Errorf("set %s: %w", split, err)
@@ -262,7 +262,7 @@ func (e *evaluation) count(ctx context.Context, key baselineKey, t *tokenizer.To
 	}
 	counts := NewCounts(classes, t.Special().CLS, key.context)
 	done := int64(0)
-	for document, err := range every(Shards(train), stride, r) {
+	for document, err := range every(train, stride, r) {
 		if err != nil {
 			return fmt.Errorf("set train: %w", err)
 		}

@@ -11,8 +11,9 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// maxConfigBytes bounds a settings file; ours have about 6 KiB.
-const maxConfigBytes = 1 << 20
+// maxConfigBytes bounds a settings file. Ours have about 5 KiB; the YAML library needs time that grows with the square of
+// a hostile one (brackets alone), seconds at 64 KiB.
+const maxConfigBytes = 24 << 10
 
 // configFile is what a settings file may hold: the settings, and where to.
 type configFile struct {

@@ -32,9 +32,9 @@ func openDataset(dir string) (*dataset, error) {
 		switch {
 		case s == nil:
 		case split == data.Train:
-			set.train, set.tokens = eval.Shards(s), s.Tokens()
+			set.train, set.tokens = s, s.Tokens()
 		default:
-			set.held = append(set.held, eval.Set{Name: split.String(), Documents: eval.Shards(s)})
+			set.held = append(set.held, eval.Set{Name: split.String(), Documents: s})
 		}
 	}
 	if set.train == nil || set.tokens == 0 {

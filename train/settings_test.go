@@ -80,6 +80,9 @@ func TestConfigErrorsNameTheLine(t *testing.T) {
 			t.Errorf("%q: got %+v, %v", text, f, err)
 		}
 	}
+	if _, err := parseConfig([]byte(strings.Repeat("#", maxConfigBytes+1))); !errors.Is(err, ErrUsage) {
+		t.Errorf("a large file: got %v", err)
+	}
 	f, err := parseConfig([]byte("time: 1h30m\nseed: 18446744073709551615\nlearning_rate: 1e-3\ndelimiters: \"\\\"',\"\nout: x\n"))
 	if err != nil || *f.Time != Duration(90*time.Minute) || *f.Seed != math.MaxUint64 || *f.LearningRate != 1e-3 ||
 		*f.Delimiters != `"',` || *f.Out != "x" {
