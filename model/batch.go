@@ -137,13 +137,13 @@ func (pl *Plan) rows(b *Batch) int {
 // fill writes a checked batch into the plan's inputs.
 func (pl *Plan) fill(b *Batch) {
 	T := pl.opts.Tokens
-	pl.pack = kernel.Pack{
+	pack := kernel.Pack{
 		Offsets: b.Offsets, Masked: b.Masked, Labels: b.Labels, Step: b.Step, Seed: b.Seed, Ordinal: b.Ordinal, Scale: b.Scale,
 	}
 	if b.Labels == nil {
-		pl.pack.Labels = pl.noLabels[:len(b.Masked)]
+		pack.Labels = pl.noLabels[:len(b.Masked)]
 	}
-	pl.pack.Fill(pl.header, T)
+	pack.Fill(pl.header, T)
 	copy(pl.ids, b.IDs)
 	if pl.typeIDs != nil {
 		clear(pl.typeIDs)

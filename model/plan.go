@@ -25,7 +25,6 @@ type Plan struct {
 	// Inputs, in the program's memory.
 	header, ids, positionIDs, typeIDs, classLabels []int32
 	softLabels                                     []float32
-	pack                                           kernel.Pack
 	noLabels                                       []int32
 	keep                                           []*G.Node
 	values                                         map[*G.Node][]float32 // of the kept nodes; nil before the first run

@@ -282,6 +282,26 @@ func TestMemoryOptions(t *testing.T) {
 	}
 }
 
+// Nothing in a plan grows with the square of the piece: four times the tokens take at most four times the memory.
+func TestMemoryIsLinearInThePiece(t *testing.T) {
+	c := planConfig(nil)
+	for _, mode := range []Mode{ModeTrain, ModeEmbed} {
+		o := CompileOptions{Tokens: 12_000, Mode: mode, Device: openDevice(t, "", 2)}
+		short, err := PlanBytes(c, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Tokens = 48_000
+		long, err := PlanBytes(c, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if long > 4*short {
+			t.Errorf("mode %v: %d bytes for 12,000 tokens, %d for 48,000", mode, short, long)
+		}
+	}
+}
+
 func TestCompileRefuses(t *testing.T) {
 	c := planConfig(nil)
 	d := openDevice(t, "ref", 1)

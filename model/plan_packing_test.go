@@ -39,7 +39,7 @@ func TestPackingEqualsSeparateRuns(t *testing.T) {
 	}
 }
 
-// close compares two sets of gradients by tensor: bound·largest entry + 2^-26.
+// closeGradients compares two sets of gradients by tensor: they may differ by bound·largest entry + 2^-26.
 func closeGradients(t *testing.T, what string, got, want map[string][]float32, bound float64) {
 	t.Helper()
 	for name, w := range want {

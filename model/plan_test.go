@@ -131,7 +131,7 @@ func randomBatch(c *Config, seed uint64, lengths ...int) *Batch {
 	return b
 }
 
-// pieces returns pieces [from, to) of a batch as a batch, with the ordinal that they have in the whole.
+// slice returns pieces [from, to) of a batch as a batch, with the ordinal that they have in the whole.
 func (b *Batch) slice(from, to int) *Batch {
 	lo, hi := b.Offsets[from], b.Offsets[to]
 	s := *b
