@@ -17,7 +17,7 @@ func Available() (bool, string) {
 		has  bool
 	}{
 		{"AVX512F", cpu.X86.HasAVX512F}, {"AVX512BW", cpu.X86.HasAVX512BW}, {"AVX512DQ", cpu.X86.HasAVX512DQ},
-		{"AVX512VL", cpu.X86.HasAVX512VL}, {"AVX2", cpu.X86.HasAVX2}, {"FMA", cpu.X86.HasFMA}, {"BMI2", cpu.X86.HasBMI2},
+		{"AVX512VL", cpu.X86.HasAVX512VL}, {"AVX2", cpu.X86.HasAVX2}, {"FMA", cpu.X86.HasFMA},
 	} {
 		if !f.has {
 			return false, "no " + f.name

@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func packRows16(dst *float32, width int, src *float32, ld int, rows int, k int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F
 TEXT ·packRows16(SB), NOSPLIT, $0-48
 	MOVQ   dst+0(FP), DI
 	MOVQ   width+8(FP), AX
@@ -13,8 +13,9 @@ TEXT ·packRows16(SB), NOSPLIT, $0-48
 	MOVQ   ld+24(FP), DX
 	MOVQ   rows+32(FP), BX
 	MOVQ   k+40(FP), CX
-	MOVL   $0xffffffff, R13
-	BZHIL  AX, R13, R13
+	XORL   R13, R13
+	BTSL   AX, R13
+	SUBL   $0x01, R13
 	KMOVW  R13, K2
 	SHLQ   $0x02, AX
 	LEAQ   (DX)(DX*2), R11
@@ -30,8 +31,9 @@ block:
 	CMPQ  CX, $0x10
 	JGE   whole
 	MOVQ  CX, R12
-	MOVL  $0xffffffff, R13
-	BZHIL R12, R13, R13
+	XORL  R13, R13
+	BTSL  R12, R13
+	SUBL  $0x01, R13
 	KMOVW R13, K1
 
 whole:
@@ -239,7 +241,7 @@ end:
 	RET
 
 // func packCols16(dst *float32, width int, src *float32, ld int, cols int, k int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F
 TEXT ·packCols16(SB), NOSPLIT, $0-48
 	MOVQ  dst+0(FP), DI
 	MOVQ  width+8(FP), AX
@@ -247,11 +249,13 @@ TEXT ·packCols16(SB), NOSPLIT, $0-48
 	MOVQ  ld+24(FP), DX
 	MOVQ  cols+32(FP), BX
 	MOVQ  k+40(FP), CX
-	MOVL  $0xffffffff, R13
-	BZHIL BX, R13, R13
+	XORL  R13, R13
+	BTSL  BX, R13
+	SUBL  $0x01, R13
 	KMOVW R13, K1
-	MOVL  $0xffffffff, R13
-	BZHIL AX, R13, R13
+	XORL  R13, R13
+	BTSL  AX, R13
+	SUBL  $0x01, R13
 	KMOVW R13, K2
 	SHLQ  $0x02, AX
 	LEAQ  (DX)(DX*2), R8
@@ -289,7 +293,7 @@ end:
 	RET
 
 // func addTransposed16(dst *float32, ldd int, src *float32, lds int, rows int, cols int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F
 TEXT ·addTransposed16(SB), NOSPLIT, $0-48
 	MOVQ      dst+0(FP), DI
 	MOVQ      ldd+8(FP), AX
@@ -297,11 +301,13 @@ TEXT ·addTransposed16(SB), NOSPLIT, $0-48
 	MOVQ      lds+24(FP), DX
 	MOVQ      rows+32(FP), CX
 	MOVQ      cols+40(FP), BX
-	MOVL      $0xffffffff, R13
-	BZHIL     CX, R13, R13
+	XORL      R13, R13
+	BTSL      CX, R13
+	SUBL      $0x01, R13
 	KMOVW     R13, K1
-	MOVL      $0xffffffff, R13
-	BZHIL     BX, R13, R13
+	XORL      R13, R13
+	BTSL      BX, R13
+	SUBL      $0x01, R13
 	KMOVW     R13, K2
 	LEAQ      (DX)(DX*2), R11
 	LEAQ      (SI)(DX*4), R8

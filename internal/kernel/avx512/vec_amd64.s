@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func vecAdd(dst *float32, a *float32, b *float32, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F
 TEXT ·vecAdd(SB), NOSPLIT, $0-32
 	MOVQ dst+0(FP), DI
 	MOVQ a+8(FP), SI
@@ -53,8 +53,9 @@ few:
 last:
 	TESTQ     AX, AX
 	JZ        end
-	MOVL      $0xffffffff, R13
-	BZHIL     AX, R13, R13
+	XORL      R13, R13
+	BTSL      AX, R13
+	SUBL      $0x01, R13
 	KMOVW     R13, K1
 	VMOVUPS.Z (SI), K1, Z0
 	VMOVUPS.Z (DX), K1, Z1
@@ -66,7 +67,7 @@ end:
 	RET
 
 // func vecAxpy(dst *float32, x *float32, a float32, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F
 TEXT ·vecAxpy(SB), NOSPLIT, $0-32
 	MOVQ         dst+0(FP), DI
 	MOVQ         x+8(FP), SI
@@ -112,8 +113,9 @@ few:
 last:
 	TESTQ       AX, AX
 	JZ          end
-	MOVL        $0xffffffff, R13
-	BZHIL       AX, R13, R13
+	XORL        R13, R13
+	BTSL        AX, R13
+	SUBL        $0x01, R13
 	KMOVW       R13, K1
 	VMOVUPS.Z   (SI), K1, Z0
 	VMOVUPS.Z   (DI), K1, Z1
@@ -125,7 +127,7 @@ end:
 	RET
 
 // func vecScale(dst *float32, x *float32, a float32, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F
 TEXT ·vecScale(SB), NOSPLIT, $0-32
 	MOVQ         dst+0(FP), DI
 	MOVQ         x+8(FP), SI
@@ -166,8 +168,9 @@ few:
 last:
 	TESTQ     AX, AX
 	JZ        end
-	MOVL      $0xffffffff, R13
-	BZHIL     AX, R13, R13
+	XORL      R13, R13
+	BTSL      AX, R13
+	SUBL      $0x01, R13
 	KMOVW     R13, K1
 	VMOVUPS.Z (SI), K1, Z0
 	VMULPS    Z0, Z14, Z0
@@ -178,7 +181,7 @@ end:
 	RET
 
 // func vecSoftmaxGrad(ds *float32, p *float32, dp *float32, a float32, delta float32, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F
 TEXT ·vecSoftmaxGrad(SB), NOSPLIT, $0-40
 	MOVQ         ds+0(FP), DI
 	MOVQ         p+8(FP), SI
@@ -226,8 +229,9 @@ few:
 last:
 	TESTQ     AX, AX
 	JZ        end
-	MOVL      $0xffffffff, R13
-	BZHIL     AX, R13, R13
+	XORL      R13, R13
+	BTSL      AX, R13
+	SUBL      $0x01, R13
 	KMOVW     R13, K1
 	VMOVUPS.Z (SI), K1, Z0
 	VMOVUPS.Z (DX), K1, Z1
@@ -241,7 +245,7 @@ end:
 	RET
 
 // func vecSum(x *float32, n int) float32
-// Requires: AVX, AVX512F, BMI2, SSE
+// Requires: AVX, AVX512F, SSE
 TEXT ·vecSum(SB), NOSPLIT, $0-20
 	MOVQ   x+0(FP), DI
 	MOVQ   n+8(FP), AX
@@ -277,8 +281,9 @@ few:
 last:
 	TESTQ     AX, AX
 	JZ        end
-	MOVL      $0xffffffff, R13
-	BZHIL     AX, R13, R13
+	XORL      R13, R13
+	BTSL      AX, R13
+	SUBL      $0x01, R13
 	KMOVW     R13, K1
 	VMOVUPS.Z (DI), K1, Z4
 	VADDPS    Z4, Z0, Z0
@@ -300,7 +305,7 @@ end:
 	RET
 
 // func vecDot(a *float32, b *float32, n int) float32
-// Requires: AVX, AVX512F, BMI2, SSE
+// Requires: AVX, AVX512F, SSE
 TEXT ·vecDot(SB), NOSPLIT, $0-28
 	MOVQ   a+0(FP), DI
 	MOVQ   b+8(FP), SI
@@ -344,8 +349,9 @@ few:
 last:
 	TESTQ       AX, AX
 	JZ          end
-	MOVL        $0xffffffff, R13
-	BZHIL       AX, R13, R13
+	XORL        R13, R13
+	BTSL        AX, R13
+	SUBL        $0x01, R13
 	KMOVW       R13, K1
 	VMOVUPS.Z   (DI), K1, Z4
 	VMOVUPS.Z   (SI), K1, Z8
@@ -368,7 +374,7 @@ end:
 	RET
 
 // func vecDeviation(x *float32, mean float32, n int) float32
-// Requires: AVX, AVX512F, BMI2, SSE
+// Requires: AVX, AVX512F, SSE
 TEXT ·vecDeviation(SB), NOSPLIT, $0-28
 	MOVQ         x+0(FP), DI
 	MOVQ         n+16(FP), AX
@@ -410,8 +416,9 @@ few:
 last:
 	TESTQ       AX, AX
 	JZ          end
-	MOVL        $0xffffffff, R13
-	BZHIL       AX, R13, R13
+	XORL        R13, R13
+	BTSL        AX, R13
+	SUBL        $0x01, R13
 	KMOVW       R13, K1
 	VMOVUPS.Z   (DI), K1, Z4
 	VSUBPS      Z14, Z4, Z4
@@ -435,7 +442,7 @@ end:
 	RET
 
 // func vecMax(x *float32, n int) float32
-// Requires: AVX, AVX512F, BMI2, SSE
+// Requires: AVX, AVX512F, SSE
 TEXT ·vecMax(SB), NOSPLIT, $0-20
 	MOVQ    x+0(FP), DI
 	MOVQ    n+8(FP), AX
@@ -471,8 +478,9 @@ few:
 last:
 	TESTQ     AX, AX
 	JZ        end
-	MOVL      $0xffffffff, R13
-	BZHIL     AX, R13, R13
+	XORL      R13, R13
+	BTSL      AX, R13
+	SUBL      $0x01, R13
 	KMOVW     R13, K1
 	VMOVUPS.Z (DI), K1, Z4
 	VMAXPS    Z4, Z0, K1, Z0
@@ -512,7 +520,7 @@ DATA kff800000<>+60(SB)/4, $0xff800000
 GLOBL kff800000<>(SB), RODATA|NOPTR, $64
 
 // func vecSumSquares(x *float32, n int) float64
-// Requires: AVX, AVX512F, BMI2, SSE2
+// Requires: AVX, AVX512F, SSE2
 TEXT ·vecSumSquares(SB), NOSPLIT, $0-24
 	MOVQ   x+0(FP), DI
 	MOVQ   n+8(FP), AX
@@ -556,8 +564,9 @@ few:
 last:
 	TESTQ         AX, AX
 	JZ            end
-	MOVL          $0xffffffff, R13
-	BZHIL         AX, R13, R13
+	XORL          R13, R13
+	BTSL          AX, R13
+	SUBL          $0x01, R13
 	KMOVW         R13, K1
 	VMOVUPS.Z     (DI), K1, Z4
 	VEXTRACTF64X4 $0x01, Z4, Y6
@@ -581,7 +590,7 @@ end:
 	RET
 
 // func vecExpSum(dst *float32, x *float32, a float32, b float32, n int) float32
-// Requires: AVX, AVX512F, BMI2, SSE
+// Requires: AVX, AVX512F, SSE
 TEXT ·vecExpSum(SB), NOSPLIT, $0-36
 	MOVQ         dst+0(FP), DI
 	MOVQ         x+8(FP), SI
@@ -714,8 +723,9 @@ few:
 last:
 	TESTQ        AX, AX
 	JZ           end
-	MOVL         $0xffffffff, R13
-	BZHIL        AX, R13, R13
+	XORL         R13, R13
+	BTSL         AX, R13
+	SUBL         $0x01, R13
 	KMOVW        R13, K1
 	VMOVUPS.Z    (SI), K1, Z4
 	VSUBPS       Z12, Z4, Z4
@@ -954,7 +964,7 @@ DATA k3f800000<>+60(SB)/4, $0x3f800000
 GLOBL k3f800000<>(SB), RODATA|NOPTR, $64
 
 // func vecGelu(dst *float32, x *float32, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F
 TEXT ·vecGelu(SB), NOSPLIT, $0-24
 	MOVQ    dst+0(FP), DI
 	MOVQ    x+8(FP), SI
@@ -1022,8 +1032,9 @@ few:
 last:
 	TESTQ        AX, AX
 	JZ           end
-	MOVL         $0xffffffff, R13
-	BZHIL        AX, R13, R13
+	XORL         R13, R13
+	BTSL         AX, R13
+	SUBL         $0x01, R13
 	KMOVW        R13, K1
 	VMOVUPS.Z    (SI), K1, Z0
 	VMOVUPS      k41a00000<>+0(SB), Z5
@@ -1368,7 +1379,7 @@ DATA k3f415a5e<>+60(SB)/4, $0x3f415a5e
 GLOBL k3f415a5e<>(SB), RODATA|NOPTR, $64
 
 // func vecGeluGrad(dst *float32, dy *float32, x *float32, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F
 TEXT ·vecGeluGrad(SB), NOSPLIT, $0-32
 	MOVQ    dst+0(FP), DI
 	MOVQ    dy+8(FP), SI
@@ -1441,8 +1452,9 @@ few:
 last:
 	TESTQ        AX, AX
 	JZ           end
-	MOVL         $0xffffffff, R13
-	BZHIL        AX, R13, R13
+	XORL         R13, R13
+	BTSL         AX, R13
+	SUBL         $0x01, R13
 	KMOVW        R13, K1
 	VMOVUPS.Z    (DX), K1, Z0
 	VMOVUPS      k41a00000<>+0(SB), Z5
@@ -1520,7 +1532,7 @@ DATA k3ecc422a<>+60(SB)/4, $0x3ecc422a
 GLOBL k3ecc422a<>(SB), RODATA|NOPTR, $64
 
 // func vecNormApply(out *float32, x *float32, gamma *float32, beta *float32, mean float32, rstd float32, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F
 TEXT ·vecNormApply(SB), NOSPLIT, $0-48
 	MOVQ         out+0(FP), DI
 	MOVQ         x+8(FP), SI
@@ -1574,8 +1586,9 @@ few:
 last:
 	TESTQ       AX, AX
 	JZ          end
-	MOVL        $0xffffffff, R13
-	BZHIL       AX, R13, R13
+	XORL        R13, R13
+	BTSL        AX, R13
+	SUBL        $0x01, R13
 	KMOVW       R13, K1
 	VMOVUPS.Z   (SI), K1, Z0
 	VMOVUPS.Z   (DX), K1, Z1
@@ -1590,7 +1603,7 @@ end:
 	RET
 
 // func vecNormSums(x *float32, gamma *float32, dy *float32, dgamma *float32, dbeta *float32, mean float32, rstd float32, n int) (sum float32, cross float32)
-// Requires: AVX, AVX512F, BMI2, SSE
+// Requires: AVX, AVX512F, SSE
 TEXT ·vecNormSums(SB), NOSPLIT, $0-64
 	MOVQ         x+0(FP), DI
 	MOVQ         gamma+8(FP), SI
@@ -1672,8 +1685,9 @@ few:
 last:
 	TESTQ       AX, AX
 	JZ          end
-	MOVL        $0xffffffff, R13
-	BZHIL       AX, R13, R13
+	XORL        R13, R13
+	BTSL        AX, R13
+	SUBL        $0x01, R13
 	KMOVW       R13, K1
 	VMOVUPS.Z   (DI), K1, Z4
 	VSUBPS      Z13, Z4, Z4
@@ -1717,7 +1731,7 @@ end:
 	RET
 
 // func vecNormGrad(dx *float32, x *float32, gamma *float32, dy *float32, mean float32, rstd float32, sum float32, cross float32, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F
 TEXT ·vecNormGrad(SB), NOSPLIT, $0-56
 	MOVQ         dx+0(FP), DI
 	MOVQ         x+8(FP), SI
@@ -1782,8 +1796,9 @@ few:
 last:
 	TESTQ        AX, AX
 	JZ           end
-	MOVL         $0xffffffff, R13
-	BZHIL        AX, R13, R13
+	XORL         R13, R13
+	BTSL         AX, R13
+	SUBL         $0x01, R13
 	KMOVW        R13, K1
 	VMOVUPS.Z    (SI), K1, Z0
 	VSUBPS       Z11, Z0, Z0
@@ -1801,7 +1816,7 @@ end:
 	RET
 
 // func vecAdamW(w *float32, grad *float32, m *float32, v *float32, keep float32, clip float32, oneB1 float32, beta2 float32, oneB2 float32, rate float32, root float32, eps float32, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F
 TEXT ·vecAdamW(SB), NOSPLIT, $0-72
 	MOVQ         w+0(FP), DI
 	MOVQ         grad+8(FP), SI
@@ -1850,8 +1865,9 @@ few:
 last:
 	TESTQ       AX, AX
 	JZ          end
-	MOVL        $0xffffffff, R13
-	BZHIL       AX, R13, R13
+	XORL        R13, R13
+	BTSL        AX, R13
+	SUBL        $0x01, R13
 	KMOVW       R13, K1
 	VMOVUPS.Z   (SI), K1, Z1
 	VMOVUPS.Z   (DX), K1, Z2

@@ -43,8 +43,9 @@ func transpose16() []VecPhysical {
 
 // low sets mask register k to its lowest n bits, n ≤ 16; it uses R13.
 func low(n Register, k Op) {
-	MOVL(U32(0xffffffff), R13.As32())
-	BZHIL(n.(GPPhysical).As32(), R13.As32(), R13.As32())
+	XORL(R13.As32(), R13.As32())
+	BTSL(n.(GPPhysical).As32(), R13.As32())
+	SUBL(U8(1), R13.As32())
 	KMOVW(R13.As32(), k)
 }
 

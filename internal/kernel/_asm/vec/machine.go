@@ -161,8 +161,9 @@ func (m *machine) loop(n Register, pointers []Register, unroll int, body func(b 
 // mask prepares the mask of the first n lanes, 0 < n < lanes.
 func (m *machine) mask(n Register) {
 	if m.wide {
-		MOVL(U32(0xffffffff), R13.As32())
-		BZHIL(n.(GPPhysical).As32(), R13.As32(), R13.As32())
+		XORL(R13.As32(), R13.As32())
+		BTSL(n.(GPPhysical).As32(), R13.As32())
+		SUBL(U8(1), R13.As32())
 		KMOVW(R13.As32(), K1)
 		return
 	}
