@@ -22,9 +22,9 @@ type shortEntry struct {
 	id     [shortIDs]uint32
 }
 
-// holds reports whether the entry is that of a key.
+// holds reports whether the entry is that of a key; an empty one has length 0, which no key has.
 func (s *shortEntry) holds(lo, hi uint64, n int) bool {
-	return s.lo == lo && s.hi == hi && int(s.n) == n && s.ids > 0
+	return s.lo == lo && s.hi == hi && int(s.n) == n
 }
 
 // fill stores the ids of a key if they are few enough.

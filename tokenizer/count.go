@@ -179,15 +179,15 @@ func feed(ctx context.Context, docs iter.Seq2[[]byte, error], full, free chan *b
 		if err != nil {
 			return fmt.Errorf("training text, record %d: %w", report.Documents+1, err)
 		}
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
 		report.Documents++
 		report.Bytes += int64(len(text))
 		b.text = append(b.text, text...)
 		b.ends = append(b.ends, len(b.text))
 		if len(b.text) < blockBytes {
 			continue
-		}
-		if err := context.Cause(ctx); err != nil {
-			return err
 		}
 		full <- b
 		b = <-free

@@ -106,10 +106,17 @@ func TestCachesForgetNothingWrong(t *testing.T) {
 	tok := loadGolden(t, "alnum-all")
 	warm := tok.NewEncoder()
 	rng := rand.New(rand.NewPCG(5, 0))
+	long := make([][]byte, 5000) // together more than the long cache, so that it starts anew, and they come again after that
+	for i := range long {
+		long[i] = fmt.Appendf(nil, " %x%x%x", rng.Uint64(), rng.Uint64(), rng.Uint64()>>(rng.IntN(8)*8))
+	}
 	for i := range 60000 {
 		text := fmt.Appendf(nil, " %x", rng.Uint64()>>(rng.IntN(8)*8))
-		if i%3 == 0 {
-			text = fmt.Appendf(text, "%x%x", rng.Uint64(), rng.Uint64())
+		if i%2 == 0 {
+			text = long[rng.IntN(len(long))]
+		}
+		if i%9 == 0 {
+			text = fmt.Appendf(nil, " %x%x", rng.Uint64(), rng.Uint64())
 		}
 		if i%7 == 0 {
 			text = []byte(paperLine)
@@ -120,6 +127,28 @@ func TestCachesForgetNothingWrong(t *testing.T) {
 		}
 		if got := warm.Append(nil, text); !slices.Equal(got, want) {
 			t.Fatalf("text %d %q: got %v, want %v", i, text, got, want)
+		}
+	}
+}
+
+// TestShortKeyHasLength: zero bytes at the end of a key are not the zeros behind it.
+func TestShortKeyHasLength(t *testing.T) {
+	text := []byte("ab\x00\x00\x00\x00")
+	var s shortEntry
+	lo, hi := loadKey(text, 0, 2)
+	s.fill(lo, hi, 2, []uint32{7})
+	for n := 2; n <= len(text); n++ {
+		lo, hi := loadKey(text, 0, n)
+		if s.holds(lo, hi, n) != (n == 2) {
+			t.Errorf("the entry of %q holds %q", text[:2], text[:n])
+		}
+	}
+	// The two ways of loading, near the end of the text and far from it, give one key.
+	for n := 1; n <= shortKey; n++ {
+		piece := []byte("0123456789abcdef")[:n]
+		lo, hi := loadKey(piece, 0, n)
+		if lo2, hi2 := loadKey(append(slices.Clone(piece), "________________"...), 0, n); lo != lo2 || hi != hi2 {
+			t.Errorf("%q: %x %x near the end, %x %x before it", piece, lo, hi, lo2, hi2)
 		}
 	}
 }

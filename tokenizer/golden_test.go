@@ -153,6 +153,24 @@ func TestEncodeEqualsHuggingFace(t *testing.T) {
 	}
 }
 
+// TestGPT2Pieces: where the expression of ByteLevel cuts, which ids alone may hide.
+func TestGPT2Pieces(t *testing.T) {
+	var texts goldenTexts
+	readGolden(t, "strings.json", &texts)
+	var want [][]int
+	readGolden(t, "gpt2.pieces.json", &want)
+	for i, text := range texts.Texts {
+		var got []int
+		cuts := gpt2Stage{}.cut(nil, []byte(text))
+		for k := 0; k < len(cuts); k += 2 {
+			got = append(got, cuts[k+1]-cuts[k])
+		}
+		if !slices.Equal(got, want[i]) {
+			t.Errorf("text %d, %q: lengths %v, want %v", i, text, got, want[i])
+		}
+	}
+}
+
 func show(tok *Tokenizer, ids []uint32) string {
 	var b strings.Builder
 	for _, id := range ids {

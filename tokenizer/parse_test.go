@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -138,6 +139,9 @@ func TestParseErrors(t *testing.T) {
 		}, false, `makes the special token "[PAD]"`},
 		{"added id", func(f map[string]any) { f["added_tokens"].([]any)[0].(map[string]any)["id"] = 9 }, false, `id 9 is "[PAD]" here and "%" in model.vocab`},
 		{"added without id", func(f map[string]any) { delete(f["added_tokens"].([]any)[0].(map[string]any), "id") }, false, "added_tokens[0]: id or content"},
+		{"long added", func(f map[string]any) {
+			f["added_tokens"] = []any{map[string]any{"id": 261, "content": strings.Repeat("x", 2000)}}
+		}, false, "added_tokens[0]: content of 2000 bytes"},
 		{"no pre-tokenizer", pre("null"), true, "pre_tokenizer: none"},
 		{"unknown stage", pre(`{"type":"Metaspace","replacement":"_"}`), true, `type "Metaspace"`},
 		{"unknown expression", pre(`{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"\\w+"},"behavior":"Isolated","invert":false},{"type":"ByteLevel"}]}`), true, `regular expression "\\w+" is not one of ours`},
@@ -172,6 +176,38 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
+// TestAddedTokens: control characters survive the file, and after a match the search goes on behind it.
+func TestAddedTokens(t *testing.T) {
+	odd := "\x1f\b\"\\\n\x00é\u2028"
+	var added []any
+	for i, s := range []string{odd, "aa", "ab", "aabb"} {
+		added = append(added, map[string]any{"id": 261 + i, "content": s})
+	}
+	a, err := Parse(edit(t, func(f map[string]any) { f["added_tokens"] = added }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Parse(a.JSON())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(b.TokenBytes(261)) != odd || a.Fingerprint() != b.Fingerprint() {
+		t.Errorf("got %q, want %q", b.TokenBytes(261), odd)
+	}
+	letter := func(c byte) uint32 { return a.byteID[c] }
+	for text, want := range map[string][]uint32{
+		"aab":       {262, letter('b')},
+		"aabb":      {264},
+		"aaab":      {262, 263},
+		"x" + odd:   {letter('x'), 261},
+		"abaabaabb": {263, 262, letter('b'), 264},
+	} {
+		if got := b.NewEncoder().Append(nil, []byte(text)); !slices.Equal(got, want) {
+			t.Errorf("%q: got %v, want %v", text, got, want)
+		}
+	}
+}
+
 // TestHoles: ids without token are allowed, counted, and harmless.
 func TestHoles(t *testing.T) {
 	tok, err := Parse(edit(t, func(f map[string]any) {
@@ -181,7 +217,7 @@ func TestHoles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if tok.VocabSize() != 301 || tok.Holes() != 39 || tok.TokenBytes(299) != nil && len(tok.TokenBytes(299)) > 0 {
+	if tok.VocabSize() != 301 || tok.Holes() != 39 || tok.TokenBytes(299) != nil {
 		t.Errorf("size %d, holes %d, bytes %q", tok.VocabSize(), tok.Holes(), tok.TokenBytes(299))
 	}
 	if c := tok.Classes(DefaultDelimiters()); c[299] != ClassSpecial || c[300] != ClassContent {

@@ -103,7 +103,7 @@ func (s *Scanner) Digits() DigitRule { return s.digits }
 // Space returns the space rule.
 func (s *Scanner) Space() SpaceRule { return s.space }
 
-// Next returns the end of the piece that starts at text[p], 0 ≤ p < len(text). It looks at no more than 66 bytes beyond the piece.
+// Next returns the end of the piece that starts at text[p], 0 ≤ p < len(text). It looks at one byte beyond the piece at most.
 // Source: the regular expression that Regex returns, byte for byte.
 func (s *Scanner) Next(text []byte, p int) int {
 	q := p
@@ -129,16 +129,17 @@ func (s *Scanner) Next(text []byte, p int) int {
 	return q + 1
 }
 
-// spaces ends a run of spaces. It counts to 66 at most: one more than can decide, so that a megabyte of spaces stays linear.
+// spaces ends a run of spaces: 64 of them, or fewer when the run ends before, and then without the last if what follows takes it. It
+// never looks to the end of a longer run, so a megabyte of spaces stays linear.
 func (s *Scanner) spaces(text []byte, p int) int {
 	n := p + 1
-	for n < len(text) && n-p < pieceCap+2 && text[n] == ' ' {
+	for n < len(text) && n-p < pieceCap && text[n] == ' ' {
 		n++
 	}
-	if n-p <= pieceCap+1 && n < len(text) && s.attach[text[n]] {
+	if n < len(text) && s.attach[text[n]] {
 		return n - 1
 	}
-	return p + min(n-p, pieceCap)
+	return n
 }
 
 // word ends a run of letters: before the 65th byte that begins a code point, or after 256 bytes.

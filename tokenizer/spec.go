@@ -76,6 +76,13 @@ func (sp *spec) build(pipe pipeline) (*Tokenizer, error) {
 // make us allocate gigabytes.
 func sparse(tokens int) int { return 2*tokens + 1<<16 }
 
+// Limits of added tokens, in bytes: of one, because looking for it may cost its length at every place of a text, and of all, because
+// each byte is a node of the matcher. Real ones have some 20 bytes and some thousand in all.
+const (
+	maxAdded      = 1 << 10
+	maxAddedTotal = 1 << 20
+)
+
 func (t *Tokenizer) fillVocabulary() error {
 	slices.SortFunc(t.vocab, func(a, b vocabEntry) int { return compareIDs(a.id, b.id) })
 	slices.SortStableFunc(t.added, func(a, b addedToken) int { return compareIDs(a.id, b.id) })
@@ -100,10 +107,14 @@ func (t *Tokenizer) fillVocabulary() error {
 		}
 		t.strings[v.id] = v.token
 	}
+	total := 0
 	for i, a := range t.added {
+		total += len(a.content)
 		switch {
 		case a.content == "":
 			return fmt.Errorf("added_tokens[%d]: empty content", i)
+		case len(a.content) > maxAdded || total > maxAddedTotal:
+			return fmt.Errorf("added_tokens[%d]: content of %d bytes, %d so far, want up to %d and %d", i, len(a.content), total, maxAdded, maxAddedTotal)
 		case i > 0 && t.added[i-1].id == a.id:
 			return fmt.Errorf("added_tokens[%d]: id %d stands for both %q and %q", i, a.id, t.added[i-1].content, a.content)
 		case t.strings[a.id] != "" && t.strings[a.id] != a.content:
@@ -175,13 +186,12 @@ func (t *Tokenizer) nameSpecials() {
 			}
 		}
 	}
-	if cls, sep := framing(t.postProcessor); true {
-		if t.isNamed(cls) {
-			t.names.CLS = cls.id
-		}
-		if t.isNamed(sep) {
-			t.names.SEP = sep.id
-		}
+	cls, sep := framing(t.postProcessor)
+	if t.isNamed(cls) {
+		t.names.CLS = cls.id
+	}
+	if t.isNamed(sep) {
+		t.names.SEP = sep.id
 	}
 }
 

@@ -89,6 +89,9 @@ func (t *Tokenizer) TokenBytes(id uint32) []byte {
 		start = t.ends[id-1]
 	}
 	end := t.ends[id]
+	if start == end {
+		return nil
+	}
 	return t.raw[start:end:end]
 }
 

@@ -7,7 +7,9 @@ train.txt        log lines made here, with a fixed seed: what the trainers are g
 strings.json     texts to encode: log lines and everything that is hard about bytes and Unicode
 NAME.json        tokenizer.json as the library writes it (compact), for each of our rules: VARIANTS
 NAME.ids.json    the ids of strings.json under it, with encode_special_tokens = True; "special" those with it False, for SPECIAL
-kind-*.json      WordPiece and Unigram with some plain lines, for tokenizer/foreign
+gpt2.pieces.json the lengths, in bytes, of the pieces that ByteLevel's expression cuts strings.json into
+kind-*.json      WordPiece and Unigram with some plain lines, for tokenizer/foreign; their trainers are not
+                 deterministic, so these two change with each run
 foreign-*.json   the same for byte-level BPE with pre-tokenizers of its own
 """
 
@@ -223,6 +225,8 @@ def main():
         write("foreign-" + name + ".json", dump(d))
         write("foreign-" + name + ".ids.json", dump(ids(t, strings)))
         print("foreign", name, t.get_vocab_size(), file=sys.stderr)
+    gpt2 = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    write("gpt2.pieces.json", dump([[len(p) for p, _ in gpt2.pre_tokenize_str(s)] for s in strings]))
     for name, t in kinds(train):
         write("kind-" + name + ".json", t.to_str() + "\n")
         write("kind-" + name + ".lines.json", dump([{"text": s, "ids": t.encode(s).ids, "decoded": t.decode(t.encode(s).ids)} for s in PLAIN]))
