@@ -32,7 +32,7 @@ LINES = [
     '{"eventName": "ConsoleLogin", "sourceIPAddress": "10.0.0.3", "responseElements": {"ConsoleLogin": "Success"}}',
     "Oct  3 12:00:01 web-1 kernel: [UFW BLOCK] IN=eth0 OUT= SRC=198.51.100.7 DST=10.0.0.5 PROTO=TCP SPT=44321 DPT=22",
     "sudo: root : TTY=unknown ; PWD=/ ; USER=root ; COMMAND=/bin/ip netns identify 4867",
-    "", " ", "\ttabs\tand  spaces  ", "Grüße aus Köln 日本語 \U0001f600", "[MASK] [CLS] as plain text", "x" * 3000,
+    "", " ", "\ttabs\tand  spaces  ", "Grüße aus Köln 日本語 \U0001f600", "[MASK] [CLS] as plain text", "x" * 600,
     "GET /index.html?id=1%20OR%201=1 HTTP/1.1\" 200 5123 \"-\" \"curl/8.5.0\" " * 20,
 ]
 MASKED = "sshd[4711]: Accepted [MASK] for root from 10.0.0.1 port [MASK] ssh2"
@@ -89,9 +89,11 @@ def check_model(folder, lines, ours, tensors):
 
 def check_tokenizer(folder, lines, ours):
     tok = AutoTokenizer.from_pretrained(folder)
-    tok.backend_tokenizer.encode_special_tokens = True  # special strings in logs are plain text
-    bad = [l for l, want in zip(lines, ours["ids"]) if tok(l)["input_ids"] != want]
-    row("lines whose ids differ in AutoTokenizer", len(bad), "0", not bad)
+    # Special strings in logs are plain text here: HF does so when it is told to split them.
+    bad = [l for l, want in zip(lines, ours["ids"]) if tok(l, split_special_tokens=True)["input_ids"] != want]
+    for l in bad:
+        print(f"ids differ: {l!r}", file=sys.stderr)
+    row(f"lines of {len(lines)} whose ids differ in AutoTokenizer (split_special_tokens)", len(bad), "0", not bad)
     row("keys that AutoTokenizer gives", " ".join(sorted(tok(lines[0]).keys())), "attention_mask input_ids",
         sorted(tok(lines[0]).keys()) == ["attention_mask", "input_ids"])
 
