@@ -156,7 +156,8 @@ const (
 	maxDimension  = 1 << 20 // hidden, intermediate, embedding size
 	maxVocabulary = 1 << 26
 	maxPositions  = 1 << 26
-	maxLayers     = 1 << 12
+	maxLayers     = 1 << 10
+	maxLabels     = 1 << 16
 	maxParameters = 1 << 42
 )
 
@@ -179,7 +180,7 @@ func (c *Config) Validate() error {
 		{"type_vocab_size", c.TypeVocabSize, 0, maxDimension},
 		{"embedding_size", c.EmbeddingSize, 0, maxDimension},
 		{"conv_kernel_size", c.ConvKernelSize, 0, 1 << 10},
-		{"num_labels", c.NumLabels, 1, maxDimension},
+		{"num_labels", c.NumLabels, 1, maxLabels},
 	} {
 		if f.v < f.min || f.v > f.max {
 			return bad("%s is %d, want %d to %d", f.key, f.v, f.min, f.max)

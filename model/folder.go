@@ -145,8 +145,8 @@ func (f *Folder) readWeights(o ReadOptions) (err error) {
 	if o.Heads != nil {
 		heads = *o.Heads
 	}
-	if n := max(heads.Sequence, heads.Token); n > maxDimension {
-		return fmt.Errorf("%s: a classifier of %d labels, want at most %d", f.Path, n, maxDimension)
+	if n := max(heads.Sequence, heads.Token); n > maxLabels {
+		return fmt.Errorf("%s: a classifier of %d labels, want at most %d", f.Path, n, maxLabels)
 	}
 	if err := w.check(layout(f.Config, heads)); err != nil {
 		return err
