@@ -25,54 +25,62 @@ type ListOptions struct {
 	Depth int
 	// Omit are folders that are not entered, as paths: the output of a build that lies in its input.
 	Omit []string
+	// KeepGoing passes over folders that cannot be read.
+	KeepGoing bool
 }
 
-// List returns the files below In, ordered by (source, path below its --in, path), bytewise, which is the order of
-// records everywhere after; and what it left out that looks like data but is none: devices, links to folders. Links to
-// files are followed. A file that is reached twice is listed once. The error names an entry of In that is not there, a
+// Listing is what List found.
+type Listing struct {
+	Files   []data.File     // in the order of data.SortFiles
+	Skipped []data.FileNote // what looks like data but is none: devices, links to folders or to nothing
+	Failed  []data.FileNote // folders that could not be read
+}
+
+// List returns the files below In, in the order of data.SortFiles, which is the order of records everywhere after. Links
+// to files are followed. A file that is reached twice is listed once. The error names an entry of In that is not there, a
 // folder that cannot be read, or a malformed pattern.
-func List(ctx context.Context, o ListOptions) ([]data.File, []data.FileNote, error) {
-	l := lister{depth: max(o.Depth, 1), seen: map[string]bool{}}
+func List(ctx context.Context, o ListOptions) (Listing, error) {
+	l := lister{depth: max(o.Depth, 1), keepGoing: o.KeepGoing, seen: map[string]bool{}}
 	if o.Depth < 0 {
-		return nil, nil, fmt.Errorf("source depth %d: want 1 or more", o.Depth)
+		return Listing{}, fmt.Errorf("source depth %d: want 1 or more", o.Depth)
 	}
 	for _, p := range o.Exclude {
 		g, err := data.CompileGlob(p, false)
 		if err != nil {
-			return nil, nil, err
+			return Listing{}, err
 		}
 		l.exclude = append(l.exclude, g)
 	}
 	for _, p := range o.Omit {
 		abs, err := filepath.Abs(p)
 		if err != nil {
-			return nil, nil, err
+			return Listing{}, err
 		}
 		l.omit = append(l.omit, abs)
 	}
 	for _, in := range o.In {
 		if err := l.root(ctx, in); err != nil {
-			return nil, nil, err
+			return Listing{}, err
 		}
 	}
-	data.SortFiles(l.files)
-	return l.files, l.left, nil
+	data.SortFiles(l.Files)
+	return l.Listing, nil
 }
 
 type lister struct {
-	depth   int
-	exclude []data.Glob
-	omit    []string
-	seen    map[string]bool // absolute paths without links
-	files   []data.File
-	left    []data.FileNote
+	Listing
+	depth     int
+	keepGoing bool
+	exclude   []data.Glob
+	omit      []string
+	seen      map[string]bool // absolute paths without links
 }
 
 func (l *lister) root(ctx context.Context, in string) error {
 	if in == Stdin {
 		if !l.seen[Stdin] {
 			l.seen[Stdin] = true
-			l.files = append(l.files, data.File{Path: Stdin, Rel: "stdin", Source: "stdin"})
+			l.Files = append(l.Files, data.File{Path: Stdin, Rel: "stdin", Source: "stdin"})
 		}
 		return nil
 	}
@@ -85,11 +93,11 @@ func (l *lister) root(ctx context.Context, in string) error {
 		return l.add(in, filepath.Base(in), info)
 	}
 	return filepath.WalkDir(in, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+		if ctxErr := ctx.Err(); ctxErr != nil {
+			return ctxErr
 		}
-		if err := ctx.Err(); err != nil {
-			return err
+		if err != nil {
+			return l.fail(path, err, path != in)
 		}
 		if path == in {
 			return nil
@@ -111,21 +119,30 @@ func (l *lister) root(ctx context.Context, in string) error {
 		info, err := os.Stat(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && e.Type()&fs.ModeSymlink != 0:
-			l.left = append(l.left, data.FileNote{Path: path, Reason: "link to a file that is not there"})
+			l.Skipped = append(l.Skipped, data.FileNote{Path: path, Reason: "link to a file that is not there"})
 			return nil
 		case errors.Is(err, fs.ErrNotExist):
 			info = nil // vanished since the folder was read: opening it will say so
 		case err != nil:
-			return err
+			return l.fail(path, err, true)
 		case info.IsDir():
-			l.left = append(l.left, data.FileNote{Path: path, Reason: "link to a folder"})
+			l.Skipped = append(l.Skipped, data.FileNote{Path: path, Reason: "link to a folder"})
 			return nil
 		case !info.Mode().IsRegular():
-			l.left = append(l.left, data.FileNote{Path: path, Reason: "no regular file"})
+			l.Skipped = append(l.Skipped, data.FileNote{Path: path, Reason: "no regular file"})
 			return nil
 		}
 		return l.add(path, rel, info)
 	})
+}
+
+// fail notes what cannot be read, or returns the error.
+func (l *lister) fail(path string, err error, below bool) error {
+	if !l.keepGoing || !below {
+		return err
+	}
+	l.Failed = append(l.Failed, data.FileNote{Path: path, Reason: err.Error()})
+	return nil
 }
 
 func (l *lister) excluded(rel string) bool {
@@ -162,7 +179,7 @@ func (l *lister) add(path, rel string, info fs.FileInfo) error {
 	if info != nil && info.Mode().IsRegular() {
 		f.Size = info.Size()
 	}
-	l.files = append(l.files, f)
+	l.Files = append(l.Files, f)
 	return nil
 }
 

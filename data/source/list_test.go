@@ -57,10 +57,11 @@ func rels(files []data.File) []string {
 func TestList(t *testing.T) {
 	dir := makeTree(t, map[string]string{"b/x.log": "1", "a/z": "1", "a/B": "1", "a-b/y": "1", "top.log": "1", "out/y": "1", "n/README.md": "1"})
 	o := ListOptions{In: []string{dir, filepath.Join(dir, "a"), Stdin, Stdin}, Exclude: []string{"*.md"}, Omit: []string{filepath.Join(dir, "out")}}
-	files, left, err := List(context.Background(), o)
-	if err != nil || len(left) != 0 {
-		t.Fatal(left, err)
+	list, err := List(context.Background(), o)
+	if err != nil || len(list.Skipped) != 0 {
+		t.Fatal(list.Skipped, err)
 	}
+	files := list.Files
 	want := []string{"a:a/B", "a:a/z", "a-b:a-b/y", "b:b/x.log", "stdin:stdin", "top:top.log"}
 	if got := rels(files); !slices.Equal(got, want) {
 		t.Fatalf("got  %q\nwant %q", got, want)
@@ -70,22 +71,22 @@ func TestList(t *testing.T) {
 	}
 	// The order of --in does not change the order of files.
 	o.In = []string{filepath.Join(dir, "b", "x.log"), dir}
-	files, _, err = List(context.Background(), o)
-	if err != nil {
+	if list, err = List(context.Background(), o); err != nil {
 		t.Fatal(err)
 	}
+	files = list.Files
 	if got := rels(files); !slices.Equal(got, []string{"a:a/B", "a:a/z", "a-b:a-b/y", "top:top.log", "x:x.log"}) {
 		t.Fatalf("got %q", got)
 	}
-	if _, _, err := List(context.Background(), ListOptions{In: []string{filepath.Join(dir, "missing")}}); !os.IsNotExist(err) && (err == nil || !strings.Contains(err.Error(), "missing")) {
+	if _, err := List(context.Background(), ListOptions{In: []string{filepath.Join(dir, "missing")}}); !os.IsNotExist(err) && (err == nil || !strings.Contains(err.Error(), "missing")) {
 		t.Errorf("missing: got %v", err)
 	}
-	if _, _, err := List(context.Background(), ListOptions{In: []string{dir}, Exclude: []string{"[a"}}); err == nil {
+	if _, err := List(context.Background(), ListOptions{In: []string{dir}, Exclude: []string{"[a"}}); err == nil {
 		t.Error("malformed pattern: want an error")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, _, err := List(ctx, ListOptions{In: []string{dir}}); err == nil {
+	if _, err := List(ctx, ListOptions{In: []string{dir}}); err == nil {
 		t.Error("cancelled: want an error")
 	}
 }
@@ -100,11 +101,30 @@ func TestListLinks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	files, left, err := List(context.Background(), ListOptions{In: []string{dir}})
+	list, err := List(context.Background(), ListOptions{In: []string{dir}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) != 1 || len(left) != 2 {
-		t.Fatalf("got files %q, left out %+v; want one file, and two links left out", rels(files), left)
+	if len(list.Files) != 1 || len(list.Skipped) != 2 {
+		t.Fatalf("got files %q, skipped %+v; want one file, and two links left out", rels(list.Files), list.Skipped)
+	}
+}
+
+func TestListUnreadableFolder(t *testing.T) {
+	if runtime.GOOS == "windows" || os.Getuid() == 0 {
+		t.Skip("this user can read every folder")
+	}
+	dir := makeTree(t, map[string]string{"a/x": "1", "b/y": "1"})
+	locked := filepath.Join(dir, "a")
+	if err := os.Chmod(locked, 0); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Chmod(locked, 0o777)
+	if _, err := List(context.Background(), ListOptions{In: []string{dir}}); err == nil || !strings.Contains(err.Error(), locked) {
+		t.Fatalf("got %v, want an error that names %s", err, locked)
+	}
+	list, err := List(context.Background(), ListOptions{In: []string{dir}, KeepGoing: true})
+	if err != nil || len(list.Files) != 1 || len(list.Failed) != 1 || list.Failed[0].Path != locked {
+		t.Fatalf("got %+v, %v", list, err)
 	}
 }

@@ -104,6 +104,7 @@ type Reader struct {
 	name    string
 	options Options
 	packed  *unpacked
+	disk    *counter
 	close   io.Closer
 	in      framer
 	format  string
@@ -157,7 +158,15 @@ func Open(ctx context.Context, f data.File, o Options) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := NewReader(f.Path, file, o)
+	info, err := file.Stat()
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	var in io.Reader = file
+	if !info.Mode().IsRegular() {
+		in = waitFor(ctx, file) // a pipe, in which nothing may come for a while
+	}
+	r, err := NewReader(f.Path, in, o)
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
@@ -173,8 +182,8 @@ func NewReader(name string, in io.Reader, o Options) (*Reader, error) {
 	if o.MaxRecord < 64 {
 		return nil, fmt.Errorf("records of at most %d bytes: want 64 or more", o.MaxRecord)
 	}
-	r := &Reader{name: name, options: o}
-	p, err := unpack(in)
+	r := &Reader{name: name, options: o, disk: &counter{r: in}}
+	p, err := unpack(r.disk)
 	if err != nil {
 		return nil, &ReadError{Path: name, Line: 1, Err: err}
 	}
@@ -224,6 +233,21 @@ var utf8Mark = []byte("\xef\xbb\xbf")
 
 // Format returns how the file is packed and what it holds, such as "lines", "jsonl", "gz>csv" or "zst>utf16>lines".
 func (r *Reader) Format() string { return r.format }
+
+// Position returns how many bytes of the file, as it lies on disk, were read so far.
+func (r *Reader) Position() int64 { return r.disk.n }
+
+// counter counts what is read.
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
 
 // Skipped returns the lines of white space and the repeated CSV headers after the last record. It is meaningful when
 // Next has returned io.EOF.
