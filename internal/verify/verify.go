@@ -7,7 +7,6 @@ package verify
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,18 +15,15 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/secencoder/secencoder/data"
 	"github.com/secencoder/secencoder/data/shard"
 	"github.com/secencoder/secencoder/internal/manifest"
 	"github.com/secencoder/secencoder/internal/units"
 	"github.com/secencoder/secencoder/model"
-	"github.com/secencoder/secencoder/tokenizer"
 )
 
 // ErrUnknown says that a path holds nothing that this package knows.
 var ErrUnknown = errors.New("neither a data folder, a run folder nor a model folder")
-
-// splits are the sets that a data folder may hold.
-var splits = []string{"train", "valid", "idts", "odts"}
 
 // Report lists what was checked, a line each, in the order of the checks.
 type Report struct {
@@ -60,80 +56,52 @@ func Path(ctx context.Context, path string) (*Report, error) {
 	case has("config.json"):
 		r.Kind = "model"
 		return r, r.model(path)
-	case has(manifest.Name) || slices.ContainsFunc(splits, has):
+	case has(manifest.Name) || has(data.Train.String()):
 		r.Kind = "data"
-		return r, r.data(ctx, path)
+		return r, r.data(path)
 	}
 	return r, fmt.Errorf("%s: %w", path, ErrUnknown)
 }
 
-// files compares sizes and hashes with the manifest of dir.
-func (r *Report) files(dir string) (manifest.Manifest, error) {
-	m, err := manifest.Read(dir)
-	if err != nil {
-		return m, err
-	}
-	if err := manifest.Verify(dir); err != nil {
-		return m, err
-	}
+// count adds the files of a manifest that was compared.
+func (r *Report) count(dir string, m manifest.Manifest) {
 	var total int64
 	for _, f := range m.Files {
 		total += f.Size
 	}
 	r.Bytes += total
 	r.add("%s: %d files, %s: sizes and SHA-256 agree with the manifest", dir, len(m.Files), units.FormatSize(total))
-	return m, nil
 }
 
-func (r *Report) data(ctx context.Context, dir string) error {
-	m, err := r.files(dir)
+func (r *Report) data(dir string) (err error) {
+	if err := shard.Verify(dir); err != nil {
+		return err
+	}
+	d, err := shard.OpenData(dir)
 	if err != nil {
 		return err
 	}
-	if m.Kind != "data" {
-		return fmt.Errorf("%s: manifest kind is %q, want \"data\"", dir, m.Kind)
-	}
-	tok, err := tokenizer.Load(dir)
-	if err != nil {
-		return err
-	}
-	for _, split := range splits {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		folder := filepath.Join(dir, split)
-		if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err := r.shards(folder, tok); err != nil {
-			return err
+	defer func() { err = errors.Join(err, d.Close()) }()
+	r.count(dir, d.Manifest)
+	for _, split := range data.Splits() {
+		if set := d.Sets[split]; set != nil {
+			r.add("%s: %s documents, %s tokens: every block agrees with its checksum, the tokenizer is theirs", filepath.Join(dir, split.String()),
+				units.Count(set.Documents()), units.Count(set.Tokens()))
 		}
 	}
-	return nil
-}
-
-func (r *Report) shards(folder string, tok *tokenizer.Tokenizer) (err error) {
-	set, err := shard.Open(folder)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, set.Close()) }()
-	if got, want := set.Tokenizer(), tok.Fingerprint(); got != want {
-		return fmt.Errorf("%s: made with tokenizer %s, tokenizer.json beside it is %s", folder, hex.EncodeToString(got[:8]), hex.EncodeToString(want[:8]))
-	}
-	if err := set.Verify(); err != nil {
-		return err
-	}
-	r.add("%s: %s documents, %s tokens: every block agrees with its checksum", folder, units.Count(set.Documents()), units.Count(set.Tokens()))
 	return nil
 }
 
 func (r *Report) model(dir string) (err error) {
 	if _, err := os.Stat(filepath.Join(dir, manifest.Name)); err == nil {
-		m, err := r.files(dir)
+		m, err := manifest.Read(dir)
 		if err != nil {
 			return err
 		}
+		if err := manifest.Verify(dir); err != nil {
+			return err
+		}
+		r.count(dir, m)
 		if m.Kind != "model" && m.Kind != "checkpoint" {
 			return fmt.Errorf("%s: manifest kind is %q, want \"model\" or \"checkpoint\"", dir, m.Kind)
 		}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/secencoder/secencoder/internal/npy"
+	"github.com/secencoder/secencoder/internal/progress"
+	"github.com/secencoder/secencoder/internal/units"
+	"github.com/secencoder/secencoder/model"
+)
+
+type embedCmd struct {
+	Model  string `required:"" placeholder:"DIR" help:"A run, a checkpoint or a model folder."`
+	In     string `placeholder:"FILE" help:"Text, one line each; default standard input."`
+	Out    string `placeholder:"FILE.npy" help:"NumPy file [lines, hidden_size] float32; without it JSON lines on stdout."`
+	Pool   string `enum:"mean,content,first" default:"mean" help:"mean over all tokens, content: without [CLS] and [SEP], first: [CLS]."`
+	DType  string `name:"dtype" enum:"f32" default:"f32" help:"f32."`
+	Device string `default:"cpu" placeholder:"D" help:"cpu."`
+	Window int    `placeholder:"N" help:"Cut lines over N tokens into pieces of N and average them."`
+}
+
+func (*embedCmd) Help() string {
+	return examples(
+		"secencoder embed --model out/run --in auth.log --out vectors.npy",
+		"head -2 auth.log | secencoder embed --model out/hf")
+}
+
+// embedBatch is how many lines are embedded at a time: enough to fill passes, few enough to show progress.
+const embedBatch = 1024
+
+func (cmd *embedCmd) Run(c *call) error {
+	if cmd.Out != "" && filepath.Ext(cmd.Out) != ".npy" {
+		return usagef("--out %s: want a name that ends in .npy", cmd.Out)
+	}
+	pool := map[string]model.Pool{"mean": model.PoolMean, "content": model.PoolContent, "first": model.PoolFirst}[cmd.Pool]
+	encoder, err := model.Load(cmd.Model, model.WithThreads(c.threads()), model.WithDevice(cmd.Device), model.WithPool(pool), model.WithWindow(cmd.Window))
+	if err != nil {
+		return err
+	}
+	err = cmd.embed(c, encoder)
+	return errors.Join(err, encoder.Close())
+}
+
+func (cmd *embedCmd) embed(c *call, encoder *model.Encoder) (err error) {
+	in, err := c.input(cmd.In)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	write, finish, err := cmd.sink(c, encoder.Config().HiddenSize)
+	if err != nil {
+		return err
+	}
+	counted := &countingReader{r: in}
+	total := int64(0)
+	if f, ok := in.(*os.File); ok {
+		if info, err := f.Stat(); err == nil {
+			total = info.Size()
+		}
+	}
+	bar := progress.New(c.err, "embed", c.Quiet)
+	var lines [][]byte
+	done := int64(0)
+	flush := func() error {
+		vectors, err := encoder.EmbedBytes(c.ctx, lines)
+		if err != nil {
+			return fmt.Errorf("lines %d to %d: %w", done+1, done+int64(len(lines)), err)
+		}
+		for _, v := range vectors {
+			done++
+			if err := write(done, v); err != nil {
+				return err
+			}
+		}
+		lines = lines[:0]
+		bar.Set(counted.n, total, units.Count(done)+" lines")
+		return nil
+	}
+	err = eachLine(c.ctx, counted, func(line []byte) error {
+		lines = append(lines, append([]byte(nil), line...))
+		if len(lines) == embedBatch {
+			return flush()
+		}
+		return nil
+	})
+	if err == nil {
+		err = flush()
+	}
+	bar.Done()
+	return finish(err, done)
+}
+
+// sink returns what writes a vector and what ends the output.
+func (cmd *embedCmd) sink(c *call, columns int) (write func(int64, []float32) error, finish func(error, int64) error, err error) {
+	if cmd.Out == "" {
+		e := json.NewEncoder(c.out)
+		write = func(line int64, v []float32) error {
+			return e.Encode(struct {
+				Line      int64     `json:"line"`
+				Embedding []float32 `json:"embedding"`
+			}{line, v})
+		}
+		return write, func(err error, _ int64) error { return err }, nil
+	}
+	w, err := npy.Create(cmd.Out, columns)
+	if err != nil {
+		return nil, nil, err
+	}
+	finish = func(err error, lines int64) error {
+		if err != nil {
+			return errors.Join(err, w.Abort())
+		}
+		if err := w.Close(); err != nil {
+			return err
+		}
+		c.remark("%s: [%d, %d] float32", cmd.Out, lines, columns)
+		return nil
+	}
+	return func(_ int64, v []float32) error { return w.Append(v) }, finish, nil
+}
+
+// countingReader counts what was read.
+type countingReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+type fillMaskCmd struct {
+	Model string `required:"" placeholder:"DIR" help:"A run, a checkpoint or a model folder."`
+	Top   int    `default:"5" placeholder:"N" help:"Candidates a mask."`
+	Text  string `arg:"" help:"Text with one [MASK] or more."`
+	JSON  bool   `name:"json" help:"One JSON document on stdout."`
+}
+
+func (*fillMaskCmd) Help() string {
+	return examples(
+		"secencoder fill-mask --model out/run 'Failed [MASK] for root from 192.0.2.7'",
+		"secencoder fill-mask --model out/hf --top 3 --json 'session [MASK] for user root'")
+}
+
+func (cmd *fillMaskCmd) Run(c *call) error {
+	if cmd.Top < 1 {
+		return usagef("--top %d: want 1 or more", cmd.Top)
+	}
+	if !strings.Contains(cmd.Text, "[MASK]") {
+		return usagef("the text has no [MASK]; write it where a token is missing: 'Failed [MASK] for root'")
+	}
+	encoder, err := model.Load(cmd.Model, model.WithThreads(c.threads()))
+	if err != nil {
+		return err
+	}
+	masks, err := encoder.FillMask(c.ctx, cmd.Text, cmd.Top)
+	if err = errors.Join(err, encoder.Close()); err != nil {
+		return err
+	}
+	if cmd.JSON {
+		return c.printJSON(map[string]any{"masks": masks})
+	}
+	for _, m := range masks {
+		if _, err := fmt.Fprintf(c.out, "position %d\n", m.Position); err != nil {
+			return err
+		}
+		for _, candidate := range m.Candidates {
+			if _, err := fmt.Fprintf(c.out, "  %.4f  %6d  %q\n", candidate.Probability, candidate.ID, candidate.Token); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"time"
+
+	"github.com/secencoder/secencoder/eval"
+	"github.com/secencoder/secencoder/internal/progress"
+)
+
+type intrinsicCmd struct {
+	Model     []string `required:"" placeholder:"DIR" help:"Runs, checkpoints or model folders, side by side."`
+	Data      string   `required:"" placeholder:"DIR" help:"Data folder."`
+	Sets      []string `placeholder:"SET" help:"Of idts, odts, valid, train (default: idts and odts)."`
+	Context   int      `placeholder:"N" help:"Longest piece in tokens (default: the model's training context, else 512)."`
+	Pieces    int      `placeholder:"N" help:"Most pieces of each set, a sample fixed by the seed (default: all)."`
+	MaxTokens int64    `placeholder:"N" help:"Most tokens of each set, a sample fixed by the seed (default: all)."`
+	Draws     int      `placeholder:"N" help:"Bootstrap draws of the intervals (default 1,000)."`
+	JSON      bool     `name:"json" help:"One JSON document on stdout."`
+	CSV       string   `name:"csv" placeholder:"FILE" help:"Append a row for each figure."`
+}
+
+func (*intrinsicCmd) Help() string {
+	return examples(
+		"secencoder eval intrinsic --model out/run --data out/data",
+		"secencoder eval intrinsic --model run-content run-all --data out/data --json --csv results.csv")
+}
+
+func (cmd *intrinsicCmd) Run(c *call) error {
+	started := time.Now()
+	bar := progress.New(c.err, "evaluate", c.Quiet)
+	report, err := eval.Intrinsic(c.ctx, eval.Options{
+		Models: cmd.Model, Data: cmd.Data, Sets: cmd.Sets, Context: cmd.Context, Pieces: cmd.Pieces, MaxTokens: cmd.MaxTokens,
+		Draws: cmd.Draws, Seed: c.seed(), Threads: c.threads(),
+		Progress: func(stage string, done, total int64) { bar.Set(done, total, stage) },
+	})
+	bar.Done()
+	if err != nil {
+		return err
+	}
+	if cmd.CSV != "" {
+		if err := report.AppendCSV(cmd.CSV, started); err != nil {
+			return err
+		}
+	}
+	if cmd.JSON {
+		return c.printJSON(report)
+	}
+	return report.Table(c.out)
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"errors"
+	"io"
+
+	"github.com/secencoder/secencoder/internal/quickstart"
+)
+
+type quickstartCmd struct {
+	In    []string `placeholder:"PATH" help:"Your own logs (files or folders); default: generated logs."`
+	Out   string   `default:"secencoder-quickstart" placeholder:"DIR" help:"Folder to make."`
+	Small bool     `help:"The form that takes under 40 seconds."`
+}
+
+func (*quickstartCmd) Help() string {
+	return examples("secencoder quickstart", "secencoder quickstart --in /var/log --out first-model")
+}
+
+func (cmd *quickstartCmd) Run(c *call) error {
+	remarks := c.err
+	if c.Quiet {
+		remarks = io.Discard
+	}
+	reporter := &trainReporter{c: c}
+	err := quickstart.Run(c.ctx, quickstart.Options{
+		In: cmd.In, Out: cmd.Out, Small: cmd.Small, Seed: c.seed(), Threads: c.threads(), Tool: toolName(),
+		Account: c.out, Remarks: remarks, Report: reporter, Quiet: c.Quiet,
+	})
+	reporter.done()
+	switch {
+	case errors.Is(err, quickstart.ErrFinished):
+		return &errUsage{hint(err, "choose another --out, or remove it")}
+	case errors.Is(err, quickstart.ErrForeign):
+		return &errUsage{hint(err, "choose another --out")}
+	case errors.Is(err, quickstart.ErrNotLearned):
+		return hint(err, "train longer: secencoder pretrain --data %s/data --out longer --time 10m", cmd.Out)
+	}
+	return err
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/secencoder/secencoder/data/build"
+	"github.com/secencoder/secencoder/internal/progress"
+	"github.com/secencoder/secencoder/internal/units"
+	"github.com/secencoder/secencoder/tokenizer"
+)
+
+type tokenizerTrainCmd struct {
+	In           []string `required:"" placeholder:"PATH" help:"Text (files, folders), a data folder (its train split, decoded), or - for standard input."`
+	Out          string   `required:"" placeholder:"FILE" help:"tokenizer.json to write."`
+	VocabSize    int      `default:"29952" placeholder:"N" help:"Ids, special tokens and bytes included."`
+	Digits       string   `default:"run" enum:"run,d3,d1,alnum" placeholder:"RULE" help:"How digits are cut: run (whole), d3 (threes), d1 (single), alnum (digits are letters)."`
+	Space        string   `default:"all" enum:"all,word,none" placeholder:"RULE" help:"What takes one leading space: all, word (words and numbers), none."`
+	MinFrequency int64    `placeholder:"N" help:"Stop at pairs rarer than this."`
+	Exclude      []string `placeholder:"GLOB" help:"Paths below an --in that are not read."`
+	JSON         bool     `name:"json" help:"One JSON document on stdout."`
+}
+
+func (*tokenizerTrainCmd) Help() string {
+	return examples(
+		"secencoder tokenizer train --in /var/log --out tokenizer.json",
+		"zcat *.gz | secencoder tokenizer train --in - --out tokenizer.json --vocab-size 16384 --digits d3")
+}
+
+func (cmd *tokenizerTrainCmd) Run(c *call) error {
+	bar := progress.New(c.err, "tokenizer", c.Quiet)
+	records := build.Records(c.ctx, build.RecordOptions{In: cmd.In, Exclude: cmd.Exclude})
+	tok, report, err := tokenizer.Train(c.ctx, records, tokenizer.TrainOptions{
+		VocabSize: cmd.VocabSize, Digits: tokenizer.DigitRule(cmd.Digits), Space: tokenizer.SpaceRule(cmd.Space), MinFrequency: cmd.MinFrequency,
+		Threads: c.threads(), Progress: func(stage string, done, total int64) { bar.Set(done, total, stage) },
+	})
+	bar.Done()
+	if err != nil {
+		return err
+	}
+	if err := tok.Save(cmd.Out); err != nil {
+		return err
+	}
+	if cmd.JSON {
+		return c.printJSON(report)
+	}
+	if n := report.Shortfall(); n > 0 {
+		c.remark("%d ids fewer than asked for: the text has no more pairs", n)
+	}
+	_, err = fmt.Fprintf(c.out, "%s: %s ids from %s records, %s; longest token %d bytes\n", cmd.Out, units.Count(tok.VocabSize()),
+		units.Count(report.Documents), units.FormatSize(report.Bytes), report.LongestToken)
+	return err
+}
