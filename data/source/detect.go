@@ -177,8 +177,10 @@ func csvColumns(sample []byte, separator byte, whole bool) int {
 	if columns == 2 && (of < 3 || votes < of) {
 		return 0
 	}
-	// A first row that looks like the others, and whose values come again below it, is a row like the others.
-	if !wins(votes, of) || alike*2 > of && again > 0 {
+	// A first row that looks like the others, and whose values come again below it, is a row like the others. Of a few
+	// wide rows one may be cut short.
+	few := columns > 4 && of > 3 && votes == of-1
+	if !wins(votes, of) && !few || alike*2 > of && again > 0 {
 		return 0
 	}
 	return columns
@@ -187,24 +189,26 @@ func csvColumns(sample []byte, separator byte, whole bool) int {
 // maxNameBytes bounds a column's name, and with it how much a row can grow when it becomes JSON.
 const maxNameBytes = 128
 
-// isHeader tells whether every field looks like a name and no two are the same. One may be empty (an index column) when
-// there are others enough.
+// isHeader tells whether every field looks like a name and no two are the same. A quarter may be empty (an index column,
+// columns that a spreadsheet added), in three columns one.
 func isHeader(b []byte, fields []field) bool {
 	seen := map[string]bool{}
+	empty := 0
 	for _, f := range fields {
 		name := string(unquote(nil, b, f))
-		if seen[name] || name == "" && len(fields) < 3 || !isName(name, len(fields)) {
+		if name == "" {
+			empty++
+			continue
+		}
+		if seen[name] || !isName(name, len(fields)) {
 			return false
 		}
 		seen[name] = true
 	}
-	return true
+	return empty <= (len(fields)+1)/4
 }
 
 func isName(name string, columns int) bool {
-	if name == "" {
-		return true
-	}
 	if len(name) > maxNameBytes || !utf8.ValidString(name) {
 		return false
 	}
@@ -213,9 +217,12 @@ func isName(name string, columns int) bool {
 	}
 	name = strings.TrimSpace(name)
 	words := strings.Fields(name)
-	most := 6
-	if columns == 2 {
+	most := 6 // prose with a comma has as many; with many columns it does not come out even
+	switch {
+	case columns == 2:
 		most = 3
+	case columns > 4:
+		most = 12
 	}
 	if len(words) == 0 || len(words) > most {
 		return false

@@ -36,7 +36,7 @@ const (
 	leastShare   = 50
 
 	// A source is held out automatically where there are fewSources of them: one of at most oddShare thousandths of the
-	// bytes, then more while all together stay under oddMore.
+	// bytes, then each with which all together stay under oddMore.
 	fewSources = 4
 	oddShare   = 200
 	oddMore    = 50
@@ -252,11 +252,10 @@ func hold(sources []Source, seed uint64) []bool {
 		held[i] = true
 		sum = sources[i].Bytes
 		for _, k := range order[n+1:] {
-			if 1000*(sum+sources[k].Bytes) >= oddMore*all {
-				break
+			if 1000*(sum+sources[k].Bytes) < oddMore*all {
+				held[k] = true
+				sum += sources[k].Bytes
 			}
-			held[k] = true
-			sum += sources[k].Bytes
 		}
 		break
 	}
