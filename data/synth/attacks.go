@@ -88,6 +88,8 @@ func (w *window) bruteForce(c *campaign) {
 	w.phase(phRemoteTool)
 	t += r.micros(60, 300)
 	w.process(t, rds, id, `C:\Windows\System32\msiexec.exe`, `msiexec /i C:\Users\Public\remoteperch.msi /qn`, `C:\Windows\System32\cmd.exe`, true)
+	w.v.s = [8]string{`\PerchUpdate`, `C:\ProgramData\RemotePerch\perch.exe`, "--quiet", 7: id}
+	w.windows(t+r.micros(1, 2), rds, winTask)
 	w.newService(t+r.micros(2, 6), rds, id, "RemotePerch Agent", `"C:\ProgramData\RemotePerch\perch.exe" --service`)
 	w.v.s = [8]string{session, "peer closed"}
 	w.v.n[0], w.v.n[1], w.v.n[2] = 900, 40_000_000, 9_000_000

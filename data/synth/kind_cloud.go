@@ -176,7 +176,6 @@ var apps = []app{
 // signIn is one directory sign-in.
 type signIn struct {
 	code        string // 0 for success
-	reason      string
 	interactive bool
 	client      string
 	town        town

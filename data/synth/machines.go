@@ -125,6 +125,13 @@ func (w *window) server(h *host) {
 	w.many(0.15, func(t int64) {
 		w.windows(t, h, []*winEvent{winPolicy, winTime, winServiceStart, winDefenderScan}[w.r.zipf(4)])
 	})
+	w.many(0.02, func(t int64) {
+		w.as(t0.deploy, t0.ci.ip)
+		task := []string{"Inventory", "Cleanup", "Certificates"}[w.r.n(3)]
+		w.v.s = [8]string{`\Umbrin\` + task, `C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe`, `-File C:\ProgramData\IT\` + strings.ToLower(task) + `.ps1`,
+			7: w.logonID(t0.deploy, h, w.daysSinceStart(t), 0)}
+		w.windows(t, h, winTask)
+	})
 	w.many(0.2, func(t int64) {
 		u := t0.users[w.r.n(len(t0.users))]
 		w.as(u, u.ws.ip)

@@ -45,9 +45,6 @@ func (r *random) chance(p float64) bool { return r.float() < p }
 // micros returns a uniform time span in [lo, hi) seconds, in microseconds.
 func (r *random) micros(lo, hi float64) int64 { return int64((lo + (hi-lo)*r.float()) * 1e6) }
 
-// exponential returns a waiting time of the given mean, in the mean's unit.
-func (r *random) exponential(mean float64) float64 { return -mean * math.Log(1-r.float()) }
-
 // poisson returns a count of the given mean: by products of uniforms below 30 (Knuth), by the normal distribution above.
 func (r *random) poisson(mean float64) int {
 	if mean > 30 {

@@ -62,6 +62,7 @@ func (w *window) login(t int64, h *host, port int, password bool) shellSession {
 	a.record("CRED_ACQ", &auditCredAcq, &auditByUser)
 	a.record("LOGIN", &auditLogin, &auditByUser)
 	w.auth(t+10_000, h, "sshd", s.pid, &sshOpened)
+	w.auth(t+12_000, h, "sshd", s.pid, &sshChild)
 	a = w.audit(t+14_000, h)
 	a.record("USER_START", &auditStart, &auditByUser)
 	a.record("USER_LOGIN", &auditUserLog, &auditByUser)
@@ -114,6 +115,20 @@ func (w *window) run(t int64, s *shellSession, dir string, argv ...string) {
 	w.auditCommand(t, s.h, dir, false, "exec", argv...)
 }
 
+// watchedFiles are those whose opening the audit rules record.
+var watchedFiles = []string{"/etc/shadow", "/etc/sudoers", "/etc/ssh/sshd_config", "/etc/passwd", "/srv/shop/config/secrets.yml", "/var/log/audit/audit.log"}
+
+// open opens a watched file, with or without success.
+func (w *window) open(t int64, s *shellSession, dir, path string) {
+	w.resume(s)
+	w.v.pid = w.r.between(2000, 64000)
+	w.v.s[0], w.v.s[6], w.v.s[7] = dir, path, "watched"
+	a := w.audit(t, s.h)
+	a.record("SYSCALL", &auditOpen, &auditByUser)
+	a.record("CWD", &auditCwd, nil)
+	a.record("PATH", &auditPathFile, &auditOwner)
+}
+
 // userCommands are run without sudo.
 var userCommands = []string{
 	"/usr/bin/ls -la", "/usr/bin/git pull --rebase", "/usr/bin/cat /etc/hosts", "/usr/bin/df -h", "/usr/bin/ps aux", "/usr/bin/top -b -n 1",
@@ -137,6 +152,10 @@ func (w *window) shell(u *user, t int64, h *host) {
 		dir := strings.Replace(workDirs[r.zipf(len(workDirs))], "%", u.login, 1)
 		if r.chance(0.45) {
 			w.sudo(t, &s, dir, strings.Fields(sudoCommands[r.zipf(len(sudoCommands))])...)
+			continue
+		}
+		if r.chance(0.12) {
+			w.open(t, &s, dir, watchedFiles[r.zipf(len(watchedFiles))])
 			continue
 		}
 		w.run(t, &s, dir, strings.Fields(userCommands[r.zipf(len(userCommands))])...)
@@ -165,5 +184,10 @@ func (w *window) badPassword(t int64, h *host) {
 	t += w.r.micros(1.5, 2.2)
 	w.auth(t, h, "sshd", w.v.pid, &sshFailed)
 	w.audit(t, h).record("USER_LOGIN", &auditLogFail, &auditByUnset)
-	w.auth(t+w.r.micros(0.5, 3), h, "sshd", w.v.pid, []*template{&sshClosedAuth, &sshClosedAuth, &sshResetAuth, &sshMore}[w.r.n(4)])
+	t += w.r.micros(0.5, 3)
+	if w.r.chance(0.15) {
+		w.auth(t, h, "sshd", w.v.pid, &sshTooMany)
+		w.auth(t, h, "sshd", w.v.pid, &sshDisconnTMA)
+	}
+	w.auth(t, h, "sshd", w.v.pid, []*template{&sshClosedAuth, &sshClosedAuth, &sshResetAuth, &sshMore}[w.r.n(4)])
 }

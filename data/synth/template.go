@@ -67,13 +67,10 @@ var simpleOps = map[string]opcode{
 func text(s string) template     { return compile(s, false) }
 func jsonText(s string) template { return compile(s, true) }
 
-func texts(lines ...string) []template     { return compileAll(lines, false) }
-func jsonTexts(lines ...string) []template { return compileAll(lines, true) }
-
-func compileAll(lines []string, json bool) []template {
+func texts(lines ...string) []template {
 	out := make([]template, len(lines))
 	for i, s := range lines {
-		out[i] = compile(s, json)
+		out[i] = text(s)
 	}
 	return out
 }
