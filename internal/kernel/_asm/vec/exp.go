@@ -56,10 +56,11 @@ func (m *machine) clamps() {
 var (
 	// (e^r − 1 − r)/r² on |r| ≤ 0.3469.
 	expFit = [5]float64{0.5, 0.1666657666611993, 0.04166655421298415, 0.008363232883682623, 0.001392625083149762}
-	// G with erfc(z/√2)/2 = exp(−z²/2)·t·G(s), t = 1/(z + 4), s = 1 − 8t, 0 ≤ z ≤ 14.6: relative error 2.7e-9.
+	// G with erfc(z/√2)/2 = exp(−z²/2)·t·G(z·t), t = 1/(z + 2.5), 0 ≤ z ≤ 14.6: relative error 1.3e-8. The variable z·t
+	// is exact near 0, where most values are.
 	normalFit = [11]float64{
-		0.755285130514, -0.607896658043, 0.387137379524, -0.186521301713, 0.0603973414248, -0.00754527273236,
-		-0.00348832826356, 0.00164608819365, 0.00016971247762, -0.000234046018755, -5.24254626122e-5,
+		1.250000002, -1.243389688, 0.1694911094, 0.2936885189, 0.04197690005, -0.0881353216,
+		-0.0256045997, -0.04499584377, 0.01387914254, 0.06600695724, -0.03399700225,
 	}
 )
 
@@ -89,65 +90,81 @@ func (m *machine) exponentials() {
 	r, n = m.function("vecGelu", "func(dst, x *float32, n int)", "vecGelu sets dst = x·Φ(x).", "dst", "x")
 	m.clamps()
 	m.loop(n, r, 1, func(b block) {
-		x, phi := v(0), v(1)
+		// x − z·w·e to the right of 0, x·w·e to the left: NaN at −Inf, as 0·Inf has it.
+		x, z, e, w := v(0), v(3), v(2), v(1)
 		b.load(r[1], x)
-		m.normal(x, phi, v(2))
-		VMULPS(x, phi, phi)
-		b.store(phi, r[0])
+		m.normal(x, z, e, w)
+		VMULPS(w, z, z)
+		VMULPS(e, z, z)
+		VSUBPS(z, x, z)
+		VMULPS(x, w, w)
+		VMULPS(e, w, w)
+		m.choose(x, w, z)
+		b.store(z, r[0])
 	})
 	done()
 
 	r, n = m.function("vecGeluGrad", "func(dst, dy, x *float32, n int)", "vecGeluGrad sets dst = dy·(Φ(x) + x·φ(x)).", "dst", "dy", "x")
 	m.clamps()
 	m.loop(n, r, 1, func(b block) {
-		x, phi, e := v(0), v(1), v(2)
+		// With h = e·(|x|/√(2π) − w): 1 + h to the right of 0, −h to the left; NaN at ±Inf, as 0·Inf has it.
+		x, z, e, w := v(0), v(3), v(2), v(1)
 		b.load(r[2], x)
-		m.normal(x, phi, e)
-		VMULPS(m.c(0.39894228040143267794), e, e)
-		VFMADD231PS(x, e, phi)
+		m.normal(x, z, e, w)
+		m.abs(x, z)
+		VFMSUB231PS(m.c(0.39894228040143267794), z, w)
+		VMULPS(e, w, w)
+		VADDPS(m.c(1), w, z)
+		m.zero(e)
+		VSUBPS(w, e, w)
+		m.choose(x, w, z)
 		b.load(r[1], x)
-		VMULPS(x, phi, phi)
-		b.store(phi, r[0])
+		VMULPS(x, z, z)
+		b.store(z, r[0])
 	})
 	done()
 }
 
-// normal emits phi = Φ(x) and e = exp(−x²/2), using registers 3 to 7. The square is kept in two parts: a rounding of
-// x²/2 = 50 would show as 25 units in the last place of e.
-func (m *machine) normal(x, phi, e VecPhysical) {
-	v := m.v
-	z, t, s, low := v(3), v(4), v(5), v(6)
-	VMOVUPS(m.c(20), s)
+// abs emits to = |x|.
+func (m *machine) abs(x, to VecPhysical) {
 	if m.wide {
-		VPANDD(m.bits(0x7fffffff), x, z)
+		VPANDD(m.bits(0x7fffffff), x, to)
 	} else {
-		VANDPS(m.bits(0x7fffffff), x, z)
+		VANDPS(m.bits(0x7fffffff), x, to)
 	}
-	VMINPS(z, s, z) // beyond 20 both are 0; NaN passes
+}
+
+// choose moves from into to where x is negative.
+func (m *machine) choose(x, from, to VecPhysical) {
+	if m.wide {
+		VPMOVD2M(x, K2)
+		VMOVAPS(from, K2, to)
+	} else {
+		VBLENDVPS(x, from, to, to)
+	}
+}
+
+// normal emits z = |x|, at most 20, beyond which nothing changes, e = exp(−z²/2), and w with Φ(−z) = w·e; scratch is
+// registers 4 to 6. The square is kept in two parts: a rounding of z²/2 = 50 would show as 25 units in the last place.
+func (m *machine) normal(x, z, e, w VecPhysical) {
+	v := m.v
+	t, s, low := v(4), v(5), v(6)
+	VMOVUPS(m.c(20), s)
+	m.abs(x, z)
+	VMINPS(z, s, z) // NaN passes
 	VMULPS(z, z, e)
 	VMOVAPS(e, low)
 	VFMSUB231PS(z, z, low) // z·z − e, exact
 	VMULPS(m.c(-0.5), e, e)
 	VMULPS(m.c(-0.5), low, low)
 	m.exp(e, t, s, &low)
-	VADDPS(m.c(4), z, z)
+	VADDPS(m.c(2.5), z, low)
 	VMOVUPS(m.c(1), t)
-	VDIVPS(z, t, t)
-	VMOVUPS(m.c(1), s)
-	VFMADD231PS(m.c(-8), t, s)
-	g := z
-	VMOVUPS(m.c(normalFit[10]), g)
+	VDIVPS(low, t, t)
+	VMULPS(z, t, s)
+	VMOVUPS(m.c(normalFit[10]), w)
 	for i := 9; i >= 0; i-- {
-		VFMADD213PS(m.c(normalFit[i]), s, g)
+		VFMADD213PS(m.c(normalFit[i]), s, w)
 	}
-	VMULPS(t, g, g)
-	VMULPS(e, g, g) // Φ(−|x|)
-	VMOVUPS(m.c(1), phi)
-	VSUBPS(g, phi, phi)
-	if m.wide {
-		VPMOVD2M(x, K2)
-		VMOVAPS(g, K2, phi)
-	} else {
-		VBLENDVPS(x, g, phi, phi)
-	}
+	VMULPS(t, w, w)
 }
