@@ -174,33 +174,38 @@ func TestSameBits(t *testing.T) {
 	}
 }
 
+// With the reference no step after the first allocates. The fast families keep scratch for each worker, which grows when
+// a worker first meets a size, in whichever step that is: there it must come to rest.
 func TestStepsAllocateNothing(t *testing.T) {
 	c := planConfig(planConfigs["absolute positions, types, projection"])
 	p := strongParams(t, c, Heads{MLM: true})
-	d := openDevice(t, "", 2)
-	for _, o := range []CompileOptions{
-		{Tokens: 32, Mode: ModeTrain, Dropout: true, Memory: "layer"}, {Tokens: 32, Mode: ModeEval}, {Tokens: 32, Mode: ModeEmbed},
-	} {
-		o.Poison = false
-		pl, err := Compile(d, c, p, o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		batches := []*Batch{randomBatch(c, 1, 20, 9), randomBatch(c, 2, 30)}
-		runPlan(t, pl, batches[0], false)
-		runPlan(t, pl, batches[1], false)
-		if n := testing.AllocsPerRun(1, func() {
-			for i := range 100 {
-				if err := pl.Run(batches[i%2], i%4 != 0); err != nil {
-					t.Fatal(err)
-				}
-				_, _, _ = pl.Loss(), pl.NLL(), pl.Pooled()
+	for kernels, rounds := range map[string]int{"ref": 1, "": 20} {
+		d := openDevice(t, kernels, 2)
+		for _, o := range []CompileOptions{
+			{Tokens: 32, Mode: ModeTrain, Dropout: true, Memory: "layer"}, {Tokens: 32, Mode: ModeEval}, {Tokens: 32, Mode: ModeEmbed},
+		} {
+			pl, err := Compile(d, c, p, o)
+			if err != nil {
+				t.Fatal(err)
 			}
-		}); n != 0 {
-			t.Errorf("mode %v: 100 steps allocate %v times", o.Mode, n)
-		}
-		if err := pl.Close(); err != nil {
-			t.Error(err)
+			batches := []*Batch{randomBatch(c, 1, 20, 9), randomBatch(c, 2, 30)}
+			allocations := 1.0
+			for round := 0; round < rounds && allocations > 0; round++ {
+				allocations = testing.AllocsPerRun(1, func() {
+					for i := range 100 {
+						if err := pl.Run(batches[i%2], i%4 != 0); err != nil {
+							t.Fatal(err)
+						}
+						_, _, _ = pl.Loss(), pl.NLL(), pl.Pooled()
+					}
+				})
+			}
+			if allocations != 0 {
+				t.Errorf("%q, mode %v: 100 steps allocate %v times", kernels, o.Mode, allocations)
+			}
+			if err := pl.Close(); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }
