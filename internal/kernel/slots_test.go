@@ -103,6 +103,21 @@ func TestSlotsRoundLikeFloat32(t *testing.T) {
 	}
 }
 
+// At |r| = M − 1 the quotient is (M−1)/mid over itself: the bucket is 2·mid − 1, never the next one. A division in
+// float64 before the logarithm would round numerator and denominator apart.
+func TestLastBucket(t *testing.T) {
+	for buckets := 4; buckets <= 512; buckets += 2 {
+		for _, m := range []int{64, 100, 200, 512, 1000, 1024, 2048, 4096, 48_000} {
+			if m < buckets/2+2 {
+				continue
+			}
+			if got := bucket(m-1, buckets, m); got != buckets-1 {
+				t.Errorf("buckets %d, M %d: the last bucket is %d, want %d", buckets, m, got, buckets-1)
+			}
+		}
+	}
+}
+
 func TestSlotsProperties(t *testing.T) {
 	for _, c := range [][2]int{{256, 512}, {16, 64}, {8, 32}, {2, 3}, {3, 9}, {7, 33}, {-1, 24}, {0, 1}, {512, 48_000}} {
 		k := Span(c[0], c[1])

@@ -102,20 +102,20 @@ func TestDistributions(t *testing.T) {
 
 func TestIntnRejects(t *testing.T) {
 	s := NewStream(2, Probe, 0, 0, 0)
-	n := int(3) << 61 // a quarter of all words is rejected
-	low := 0
-	const draws = 4000
+	n := int(3) << 61 // a quarter of all words is rejected; without that v mod 3 would have shares 3/8, 3/8, 2/8
+	var counts [3]int
+	const draws = 6000
 	for range draws {
 		v := s.Intn(n)
 		if v < 0 || v >= n {
 			t.Fatalf("Intn(%d) = %d", n, v)
 		}
-		if v < n/2 {
-			low++
-		}
+		counts[v%3]++
 	}
-	if math.Abs(float64(low)-draws/2) > 5*math.Sqrt(draws)/2 {
-		t.Errorf("%d of %d draws in the lower half", low, draws)
+	for i, c := range counts {
+		if math.Abs(float64(c)-draws/3) > 5*math.Sqrt(draws*2./9) {
+			t.Errorf("%d of %d draws are %d mod 3", c, draws, i)
+		}
 	}
 	if s.Intn(1) != 0 {
 		t.Error("Intn(1) is not 0")

@@ -103,6 +103,9 @@ func TestBeta(t *testing.T) {
 		return dW
 	}
 	fresh := grad(0, float32(math.NaN()))
+	if slices.ContainsFunc(fresh, func(d float32) bool { return d != d }) {
+		t.Error("with beta 0 what was there is read")
+	}
 	for i, d := range grad(1, 8) {
 		if math.Abs(float64(d)-8-float64(fresh[i])) > 0x1p-19 {
 			t.Errorf("with beta 1: %v, want %v + 8", d, fresh[i])
