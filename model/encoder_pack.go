@@ -136,18 +136,24 @@ type cachedPlan struct {
 // cachedPlans bounds the plans that stay: the usual size, the last odd one, one of fill-mask.
 const cachedPlans = 3
 
-// plan returns a plan of mode for at least tokens tokens and masked masked positions, compiled now or before. Sizes go
-// up in steps of 2^k and 3·2^k, so that few plans serve all inputs and the tail is at most a third.
+// plan returns a plan of mode for at least tokens tokens and masked masked positions: the smallest of those that were
+// used before and hold them (a plan costs what its tokens cost, not what it could hold), else a new one. New sizes go up
+// in steps of 2^k and 3·2^k, so that few plans serve all inputs.
 func (e *Encoder) plan(mode Mode, tokens, masked int) (*Plan, error) {
+	best := -1
+	for i, c := range e.plans {
+		if c.mode == mode && c.tokens >= tokens && c.masked >= masked && (best < 0 || c.tokens < e.plans[best].tokens) {
+			best = i
+		}
+	}
+	if best >= 0 {
+		c := e.plans[best]
+		e.plans = slices.Insert(slices.Delete(e.plans, best, best+1), 0, c)
+		return c.plan, nil
+	}
 	T := planTokens(tokens)
 	if mode == ModeEmbed && tokens <= e.opt.tokens && tokens > e.opt.tokens/2 {
 		T = e.opt.tokens
-	}
-	for i, c := range e.plans {
-		if c.mode == mode && c.tokens == T && c.masked >= masked {
-			e.plans = slices.Insert(slices.Delete(e.plans, i, i+1), 0, c)
-			return c.plan, nil
-		}
 	}
 	for len(e.plans) >= cachedPlans {
 		if err := e.dropPlan(); err != nil {

@@ -168,6 +168,24 @@ func TestEmbedWindow(t *testing.T) {
 	}
 }
 
+// A line's vector has the same bits whatever it is packed with and whatever plan it runs in.
+func TestEmbedIgnoresCompany(t *testing.T) {
+	lines := loadExpected(t).Lines
+	together, err := load(t).Embed(context.Background(), append(lines, lines...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range lines {
+		alone, err := load(t).Embed(context.Background(), []string{line})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := fmt.Sprint(alone[0]); a != fmt.Sprint(together[i]) || a != fmt.Sprint(together[i+len(lines)]) {
+			t.Errorf("%q has another vector in company", line)
+		}
+	}
+}
+
 func TestEmbedRefuses(t *testing.T) {
 	e := load(t)
 	if _, err := e.Embed(context.Background(), []string{"fine", strings.Repeat("\x00", maxPieceTokens)}); err == nil || !strings.Contains(err.Error(), "line 1") {
