@@ -100,6 +100,9 @@ func newCampaigns(p *plan, n int) []campaign {
 	t := p.tenant
 	var out []campaign
 	add := func(s *scenario, i int, at int64, c cast) {
+		for at < p.start+10*minute {
+			at += day
+		}
 		at = max(p.start+10*minute, min(at, p.end-s.length-10*minute))
 		out = append(out, campaign{scenario: s, number: i, start: at, end: at + s.length, name: fmt.Sprintf("%s-%d", s.name, i+1), cast: c})
 	}
@@ -109,8 +112,10 @@ func newCampaigns(p *plan, n int) []campaign {
 		for c.insider == nil || c.insider.dept == "IT" || c.insider == c.victim {
 			c.insider = t.users[r.n(len(t.users))]
 		}
-		// night is a time after hours local hours of a day.
-		night := func(d int, lo, hi float64) int64 { return p.start + int64(d)*day + r.micros(lo*3600, hi*3600) - hour }
+		// night is a time between two local hours of a day, counted from midnight.
+		night := func(d int, lo, hi float64) int64 {
+			return floorDiv(p.start, day)*day + int64(d)*day + r.micros(lo*3600, hi*3600) - hour
+		}
 		weekday := func(d int) int {
 			for localTime(p.start+int64(d)*day+day/2, hour).weekend() && d > 0 {
 				d--
@@ -124,10 +129,10 @@ func newCampaigns(p *plan, n int) []campaign {
 		last := night(first+2, 3.2, 4.5)
 		add(massFileAccess, i, last, c)
 		add(logClearing, i, last+5*minute+r.micros(0, 300), c)
-		add(leaverAtNight, i, night(r.n(p.days), 23, 25.5), c)
+		add(leaverAtNight, i, night(r.n(max(1, p.days-1)), 23, 25.5), c)
 		add(passwordRollover, i, night(weekday(r.n(p.days)), 7.3, 8), c)
 		add(backupJob, i, night(r.n(p.days), 1, 3.5), c)
-		add(adminAtNight, i, night(r.n(p.days), 22, 25), c)
+		add(adminAtNight, i, night(r.n(max(1, p.days-1)), 22, 25), c)
 		add(vulnerabilityRun, i, night(weekday(r.n(p.days)), 11, 16), c)
 	}
 	return out

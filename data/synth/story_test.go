@@ -185,10 +185,18 @@ func TestScenarios(t *testing.T) {
 		}
 	}
 
-	// The leaver comes at night.
-	for _, k := range c.report.Campaigns {
-		if h := k.Start.Add(time.Hour).Hour(); k.Scenario == "leaver-at-night" && h > 3 && h < 22 {
-			t.Errorf("%s starts at %s", k.Campaign, k.Start)
+	// The leaver and the admin come at night, whatever the seed.
+	for seed := range uint64(30) {
+		o := Options{Bytes: 1_000_000, Seed: seed, Start: c.report.Start.Add(time.Duration(seed%24) * time.Hour)}
+		enabled, err := o.resolve()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range newPlan(o, enabled).campaigns {
+			at := time.UnixMicro(k.start).UTC().Add(time.Hour)
+			if s := k.scenario; (s == leaverAtNight || s == adminAtNight || s == bruteForce) && at.Hour() > 5 && at.Hour() < 21 || k.start < o.Start.UnixMicro() {
+				t.Errorf("seed %d: %s starts at %s local time", seed, k.name, at)
+			}
 		}
 	}
 }
