@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/secencoder/secencoder/data/shard"
 	"github.com/secencoder/secencoder/internal/rng"
 	"github.com/secencoder/secencoder/tokenizer"
 )
+
+var _ Documents = (*shard.Set)(nil)
 
 // memory is a set of documents in memory. Document broken fails, document lying has one token fewer than promised.
 type memory struct {
