@@ -113,13 +113,12 @@ func small(t *testing.T, out string, steps int) Options {
 // toy predicts a masked token from its left neighbour: logits = word·word[left] + bias. It uses two of the model's
 // tensors and leaves the others' gradients at zero.
 type toy struct {
-	p             *model.Params
-	word, bias    []float32
-	dWord, dBias  []float32
-	width         int
-	p64           []float64
-	nll, hit      []float32
-	scored, steps int
+	p            *model.Params
+	word, bias   []float32
+	dWord, dBias []float32
+	width        int
+	p64          []float64
+	nll, hit     []float32
 }
 
 func newToy(s *session) (network, error) {
@@ -171,7 +170,6 @@ func (n *toy) run(m *batch.Micro, _ uint64, _ uint32, scale float32, accumulate 
 			}
 		}
 	}
-	n.steps++
 	return loss * float64(scale), nil
 }
 
@@ -192,7 +190,6 @@ func (n *toy) Score(m *batch.Micro) (nll, hit []float32, err error) {
 		}
 		n.hit = append(n.hit, h)
 	}
-	n.scored++
 	return n.nll, n.hit, nil
 }
 

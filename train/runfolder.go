@@ -56,11 +56,18 @@ func inspectRun(out string) (runStatus, error) {
 		switch name := e.Name(); {
 		case name == configName:
 			st.begun = true
+		case name == modelConfigName || name == manifest.Name || name == checkpointsName:
+			// begin writes them before config.yaml; a run killed in between has not begun.
 		case !strings.HasPrefix(name, "."):
 			st.other = true
 		}
 	}
+	if st.steps, err = checkpoints(out); err != nil {
+		return st, err
+	}
 	if !st.begun {
+		st.other = st.other || len(st.steps) > 0
+		st.steps = nil
 		return st, nil
 	}
 	path := filepath.Join(out, configName)
@@ -71,9 +78,6 @@ func inspectRun(out string) (runStatus, error) {
 	f.fill(&st.config)
 	if err := errors.Join(st.config.check(), st.config.checkSteps()); err != nil {
 		return st, fmt.Errorf("%s: %w", path, err)
-	}
-	if st.steps, err = checkpoints(out); err != nil {
-		return st, err
 	}
 	m, err := manifest.Read(out)
 	switch {

@@ -50,8 +50,8 @@ type Result struct {
 // Errors for decisions that a caller takes.
 var (
 	// ErrUsage marks errors that come from how Run was asked: an unknown value, settings that contradict each other, a
-	// used run folder. errors.Is finds it.
-	ErrUsage = errors.New("wrong use")
+	// used run folder. errors.Is finds it. It is eval.ErrUsage.
+	ErrUsage = eval.ErrUsage
 	// ErrUsed says that the run folder has a run in it and Resume was not asked for. It is an ErrUsage too.
 	ErrUsed = errors.New("run folder is in use or finished")
 	// ErrDiverged says that three updates in a row were not finite. The last checkpoint is intact.
