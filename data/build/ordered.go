@@ -73,6 +73,12 @@ func (p *ordered[I, O]) Submit(in I) error {
 	return nil
 }
 
+// Stop ends the goroutines and forgets the items that are under way. It is called instead of Wait.
+func (p *ordered[I, O]) Stop() {
+	p.cancel(context.Canceled)
+	_ = p.Wait() // says that it was stopped
+}
+
 // Wait ends the goroutines after the items that were submitted, and returns the first error of work or sink.
 func (p *ordered[I, O]) Wait() error {
 	close(p.jobs)

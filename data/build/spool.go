@@ -112,11 +112,11 @@ func (s *spool) flush() error {
 
 // finish writes what is left. Afterwards the spool may be read.
 func (s *spool) finish() error {
-	var err error
-	if s.write != nil {
-		err = errors.Join(s.flush(), s.write.Wait())
-		s.write = nil
+	err := s.flush()
+	if waitErr := s.write.Wait(); err == nil {
+		err = waitErr
 	}
+	s.write = nil
 	return err
 }
 
@@ -165,9 +165,11 @@ func (s *spool) each(ctx context.Context, f func(number uint32, text []byte) boo
 	return nil
 }
 
-// remove closes and deletes the spool.
+// remove closes and deletes the spool, whatever state it is in.
 func (s *spool) remove() error {
-	err := s.finish()
+	if s.write != nil {
+		s.write.Stop()
+	}
 	s.unpack.Close()
-	return errors.Join(err, s.pack.Close(), s.file.Close(), os.Remove(s.name))
+	return errors.Join(s.pack.Close(), s.file.Close(), os.Remove(s.name))
 }

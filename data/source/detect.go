@@ -142,10 +142,14 @@ func csvColumns(sample []byte, separator byte, whole bool) int {
 	for i, f := range c.fields {
 		names[i] = string(sample[f.start:f.end])
 	}
-	votes, of, alike, again := 0, 0, 0, 0
+	var votes, of, alike, again int
+	votesUncut, ofUncut := -1, 0 // up to a row that is not closed, which may be the end of a file cut short
 	for rest := sample[n:]; len(rest) > 0 && of < voters; rest = rest[n:] {
 		n, end = c.scan(rest, true, whole)
 		if end == rowUnclosed {
+			if votesUncut < 0 {
+				votesUncut, ofUncut = votes, of+1
+			}
 			n, end = c.scan(rest, false, whole)
 		}
 		if end != rowWhole {
@@ -179,8 +183,8 @@ func csvColumns(sample []byte, separator byte, whole bool) int {
 	}
 	// A first row that looks like the others, and whose values come again below it, is a row like the others. Of a few
 	// wide rows one may be cut short.
-	few := columns > 4 && of > 3 && votes == of-1
-	if !wins(votes, of) && !few || alike*2 > of && again > 0 {
+	agree := func(votes, of int) bool { return wins(votes, of) || columns > 4 && of > 3 && votes == of-1 }
+	if !agree(votes, of) && !agree(votesUncut, ofUncut) || alike*2 > of && again > 0 {
 		return 0
 	}
 	return columns

@@ -108,6 +108,7 @@ func TestFormats(t *testing.T) {
 		"empty columns":  {in: "a,b,c,d,e,f,,\n1,2,3,4,5,6,7,8\n", format: "csv", want: []string{`{"a":"1","b":"2","c":"3","d":"4","e":"5","f":"6","":"7","":"8"}`}},
 		"long name":      {in: "a,b,TimeGenerated [Pacific Time (US and Canada) Tijuana],d,e\n1,2,3,4,5\n", format: "csv", want: []string{`{"a":"1","b":"2","TimeGenerated [Pacific Time (US and Canada) Tijuana]":"3","d":"4","e":"5"}`}},
 		"last row cut":   {in: "a,b,c,d,e\n1,2,3,4,5\n1,2,3,4,6\n1,2,3,4,7\n1,2,3\n", format: "csv", want: []string{`{"a":"1","b":"2","c":"3","d":"4","e":"5"}`, `{"a":"1","b":"2","c":"3","d":"4","e":"6"}`, `{"a":"1","b":"2","c":"3","d":"4","e":"7"}`, "1,2,3"}, counts: data.Counts{Ragged: 1}},
+		"cut in quotes":  {in: "a,b,c,d,e\n1,2,3,4,5\n1,2,3,4,6\n1,2,3,4,7\n1,2,\"[\nx\ny\nz", format: "csv", want: []string{`{"a":"1","b":"2","c":"3","d":"4","e":"5"}`, `{"a":"1","b":"2","c":"3","d":"4","e":"6"}`, `{"a":"1","b":"2","c":"3","d":"4","e":"7"}`, `1,2,"[`, "x", "y", "z"}, counts: data.Counts{Ragged: 4}},
 		"index column":   {in: ",user,host\n0,bob,web\n1,eve,db\n", format: "csv", want: []string{`{"":"0","user":"bob","host":"web"}`, `{"":"1","user":"eve","host":"db"}`}},
 	} {
 		res := readAll(strings.NewReader(c.in), c.o)
