@@ -3,23 +3,29 @@ package device
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/secencoder/secencoder/internal/kernel"
+	"github.com/secencoder/secencoder/internal/kernel/avx2"
+	"github.com/secencoder/secencoder/internal/kernel/avx512"
+	"github.com/secencoder/secencoder/internal/kernel/blocked"
 	"github.com/secencoder/secencoder/internal/kernel/ref"
+	"golang.org/x/sys/cpu"
 )
 
 // family is one implementation of the kernel table.
 type family struct {
-	name    string
-	built   bool      // this program contains it
-	needs   []feature // of the processor, each enabled by the operating system
-	open    func(kernel.Pool) kernel.Kernels
-	because string // why it is worth using
+	name      string
+	available func() (bool, string) // whether this program and this machine can run it, and why not
+	features  []feature             // of the processor that it is built on
+	open      func(kernel.Pool) kernel.Kernels
+	because   string // why it is worth using
 }
 
-// feature is one thing that a processor has or lacks. Each is asked for by itself: switching one off (GODEBUG=cpu.…)
-// leaves those that are built on it on.
+// feature is one thing that a processor has or lacks, enabled by the operating system. Package cpu reports AVX and what
+// is built on it only where the wide registers are saved. Each feature is asked for by itself: switching one off
+// (GODEBUG=cpu.…) leaves those that are built on it on.
 type feature struct {
 	name string
 	has  bool
@@ -27,27 +33,47 @@ type feature struct {
 
 // families lists all families, best first. The reference is always there and last.
 func families() []family {
-	return append(vectorised(), family{
-		name: "ref", built: true, because: "plain Go, one thread",
-		open: func(kernel.Pool) kernel.Kernels { return ref.New() },
-	})
+	x := &cpu.X86
+	ymm := []feature{{"AVX2", x.HasAVX2}, {"FMA", x.HasFMA}}
+	zmm := append(slices.Clone(ymm), feature{"AVX512F", x.HasAVX512F}, feature{"AVX512BW", x.HasAVX512BW},
+		feature{"AVX512DQ", x.HasAVX512DQ}, feature{"AVX512VL", x.HasAVX512VL}, feature{"BMI2", x.HasBMI2})
+	tiles := append(slices.Clone(zmm), feature{"AMX-TILE", x.HasAMXTile}, feature{"AMX-BF16", x.HasAMXBF16})
+	return []family{
+		{
+			name: "amx", features: tiles, because: "AMX tiles, all cores",
+			available: func() (bool, string) { return false, "this program was built without it" },
+		},
+		{
+			name: "avx512", features: zmm, because: "AVX-512 assembly, all cores", available: avx512.Available,
+			open: func(p kernel.Pool) kernel.Kernels { return blocked.New(avx512.Prims(), p) },
+		},
+		{
+			name: "avx2", features: ymm, because: "AVX2 and FMA assembly, all cores", available: avx2.Available,
+			open: func(p kernel.Pool) kernel.Kernels { return blocked.New(avx2.Prims(), p) },
+		},
+		{
+			name: "portable", because: "plain Go, all cores", available: always,
+			open: func(p kernel.Pool) kernel.Kernels { return blocked.New(blocked.Portable(), p) },
+		},
+		{
+			name: "ref", because: "the reference: plain Go, one thread, float64 inside", available: always,
+			open: func(kernel.Pool) kernel.Kernels { return ref.New() },
+		},
+	}
 }
+
+func always() (bool, string) { return true, "" }
 
 // missing returns why a family cannot be used; "" when it can.
 func (f family) missing() string {
-	var lacking []string
-	for _, n := range f.needs {
-		if !n.has {
-			lacking = append(lacking, n.name)
-		}
-	}
+	ok, why := f.available()
 	switch {
-	case len(lacking) > 0:
-		return "the processor or the operating system does not offer " + strings.Join(lacking, ", ")
-	case !f.built:
-		return "this program was built without it"
+	case ok:
+		return ""
+	case why == "":
+		return "it is not available"
 	}
-	return ""
+	return why
 }
 
 // Family describes a family of kernels for people.

@@ -15,7 +15,7 @@ func DescribeProcessor() Processor {
 	p := Processor{Name: processorName(), Architecture: runtime.GOARCH, Threads: runtime.GOMAXPROCS(0)}
 	seen := map[string]bool{}
 	for _, f := range families() {
-		for _, n := range f.needs {
+		for _, n := range f.features {
 			if n.has && !seen[n.name] {
 				seen[n.name] = true
 				p.Features = append(p.Features, n.name)
