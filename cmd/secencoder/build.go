@@ -37,7 +37,7 @@ func (cmd *buildCmd) Run(c *call) error {
 		In: cmd.In, Out: cmd.Out, Tokenizer: cmd.Tokenizer, ODTS: cmd.ODTS, SourceDepth: cmd.SourceDepth, Exclude: cmd.Exclude,
 		MaxSourceBytes: int64(cmd.MaxSourceBytes), MaxRecord: int64(cmd.MaxRecord), Render: cmd.Render, KeepGoing: cmd.KeepGoing,
 		Seed: c.seed(), Threads: c.threads(), Tool: toolName(),
-		Progress: func(stage string, done, total int64) { bar.Set(done, total, stage) },
+		Progress: bar.Staged("data build"),
 	})
 	bar.Done()
 	if err != nil {

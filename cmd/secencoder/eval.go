@@ -31,7 +31,7 @@ func (cmd *intrinsicCmd) Run(c *call) error {
 	report, err := eval.Intrinsic(c.ctx, eval.Options{
 		Models: cmd.Model, Data: cmd.Data, Sets: cmd.Sets, Context: cmd.Context, Pieces: cmd.Pieces, MaxTokens: cmd.MaxTokens,
 		Draws: cmd.Draws, Seed: c.seed(), Threads: c.threads(),
-		Progress: func(stage string, done, total int64) { bar.Set(done, total, stage) },
+		Progress: bar.Staged("evaluate"),
 	})
 	bar.Done()
 	if err != nil {

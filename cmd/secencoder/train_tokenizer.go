@@ -31,7 +31,7 @@ func (cmd *tokenizerTrainCmd) Run(c *call) error {
 	records := build.Records(c.ctx, build.RecordOptions{In: cmd.In, Exclude: cmd.Exclude})
 	tok, report, err := tokenizer.Train(c.ctx, records, tokenizer.TrainOptions{
 		VocabSize: cmd.VocabSize, Digits: tokenizer.DigitRule(cmd.Digits), Space: tokenizer.SpaceRule(cmd.Space), MinFrequency: cmd.MinFrequency,
-		Threads: c.threads(), Progress: func(stage string, done, total int64) { bar.Set(done, total, stage) },
+		Threads: c.threads(), Progress: bar.Staged("tokenizer"),
 	})
 	bar.Done()
 	if err != nil {

@@ -70,6 +70,26 @@ func (b *Bar) Set(done, total int64, note string) {
 	b.write(line(b.label, done, total, now.Sub(b.begun), note), false)
 }
 
+// Stage renames the bar; the time left counts anew from the moment the name changes.
+func (b *Bar) Stage(label string) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if label != b.label {
+		b.label, b.begun = label, b.now()
+	}
+}
+
+// Staged returns a callback for work in several stages: the bar is named "label stage", and each stage has its own time.
+func (b *Bar) Staged(label string) func(stage string, done, total int64) {
+	return func(stage string, done, total int64) {
+		b.Stage(label + " " + stage)
+		b.Set(done, total, "")
+	}
+}
+
 // Note writes a remark on a line of its own, above the bar on a terminal.
 func (b *Bar) Note(format string, args ...any) {
 	if b == nil {

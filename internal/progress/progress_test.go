@@ -47,3 +47,18 @@ func TestDuration(t *testing.T) {
 		}
 	}
 }
+
+func TestStageCountsTimeAnew(t *testing.T) {
+	var out bytes.Buffer
+	c := &clock{t: time.Unix(0, 0)}
+	b := New(&out, "read", false)
+	b.now, b.begun, b.shown = c.now, c.t, c.t
+	c.t = c.t.Add(100 * time.Second)
+	b.Stage("encode")
+	c.t = c.t.Add(10 * time.Second)
+	b.Stage("encode")
+	b.Set(1, 4, "")
+	if got, want := strings.TrimSpace(out.String()), "encode  [======                  ]  25 %  30 s left"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -103,7 +103,7 @@ func (s *stages) build(ctx context.Context) error {
 	o := build.Options{
 		In: s.logDirs, Out: s.path("data"), Tokenizer: fmt.Sprintf("train:%d", s.size.vocabulary), ODTS: s.heldOut,
 		Seed: s.Seed, Threads: s.Threads, Tool: s.Tool,
-		Progress: func(stage string, done, total int64) { bar.Set(done, total, stage) },
+		Progress: bar.Staged("data"),
 	}
 	if len(s.In) > 0 {
 		o.MaxSourceBytes = s.size.sourceBytes
@@ -233,7 +233,7 @@ func (s *stages) evaluate(ctx context.Context) error {
 	bar := progress.New(s.Remarks, "evaluate", s.Quiet)
 	report, err := eval.Intrinsic(ctx, eval.Options{
 		Models: []string{s.path("run")}, Data: s.path("data"), Pieces: s.size.evalPieces, Seed: s.Seed, Threads: s.Threads,
-		Progress: func(stage string, done, total int64) { bar.Set(done, total, stage) },
+		Progress: bar.Staged("evaluate"),
 	})
 	bar.Done()
 	if err != nil {
