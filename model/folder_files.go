@@ -93,9 +93,6 @@ func modelCard(c *Config, o WriteOptions) []byte {
 	if p.Mask != "" {
 		row("objective", fmt.Sprintf("masked tokens, rate %v, drawn from: %s", p.MaskRate, p.Mask))
 	}
-	if p.Delimiters != "" {
-		row("delimiters, never masked", fmt.Sprintf("`%q`", p.Delimiters))
-	}
 	if p.Data != "" {
 		row("data, manifest", "`"+p.Data+"`")
 	}
@@ -104,6 +101,9 @@ func modelCard(c *Config, o WriteOptions) []byte {
 	}
 	row("written by", p.Tool)
 	line("")
+	if p.Delimiters != "" { // not in the table, where a bar would end the cell
+		line("Tokens of these bytes, white space and control characters alone are delimiters, and never masked:\n\n    %s\n", p.Delimiters)
+	}
 	if !p.Slot0Trained && c.RelativeAttention {
 		line("No piece of the training was longer than %d tokens, so the outermost row of the position table was never "+
 			"trained. In an exported folder it holds a copy of its neighbour: inputs up to %d tokens are not affected, "+
