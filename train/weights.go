@@ -147,4 +147,3 @@ func (s *session) applyDropout() error {
 	}
 	return nil
 }
-
