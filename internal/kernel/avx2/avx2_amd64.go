@@ -1,7 +1,10 @@
 //go:build !noasm
 
-// Package avx2 holds the inner loops for amd64 processors with AVX2 and FMA, in assembly made by the generators in
-// ../_asm. Begin with Prims; Available says whether this machine can run them.
+// Package avx2 holds the inner loops for amd64 processors with AVX2 and FMA, vectors of 8 float32: products of packed panels,
+// packing, exp and erf, sums, norms, the optimizer. They are assembly made by the generators in ../_asm.
+//
+// Begin with Prims, which package blocked composes kernels from; Available says whether this machine can run them. The
+// package knows no shapes beyond one vector loop and starts no goroutines.
 package avx2
 
 import (

@@ -1,7 +1,10 @@
 //go:build !noasm
 
-// Package avx512 holds the inner loops for amd64 processors with AVX-512, in assembly made by the generators in
-// ../_asm. Begin with Prims; Available says whether this machine can run them.
+// Package avx512 holds the inner loops for amd64 processors with AVX-512, vectors of 16 float32: products of packed panels,
+// packing, exp and erf, sums, norms, the optimizer. They are assembly made by the generators in ../_asm.
+//
+// Begin with Prims, which package blocked composes kernels from; Available says whether this machine can run them. The
+// package knows no shapes beyond one vector loop and starts no goroutines.
 package avx512
 
 import (

@@ -8,13 +8,12 @@ const convRows = 256
 
 // convCall is ConvNorm or its gradient.
 type convCall struct {
-	e, w, b, pre, v        []float32
-	dE, dW, dB, dc         []float32
+	e, w, pre              []float32
+	dE, dW, dB             []float32
 	h, groups, ks, in, out int // in, out: channels of one group
 	act                    kernel.Activation
 	t0, t1, group          int
 	unfolded, dU           []float32
-	beta                   [2]float32
 	drop                   bool
 }
 
