@@ -38,19 +38,43 @@ func at(s, like []float32) *float32 { return ptr(s[:len(like)]) }
 var portable = blocked.Portable()
 
 func act(f kernel.Activation, dst, x []float32) {
-	if f != kernel.Gelu {
+	to, from, n := ptr(dst), at(x, dst), len(dst)
+	switch f {
+	case kernel.Gelu:
+		vecGelu(to, from, n)
+	case kernel.GeluNew:
+		vecGeluNew(to, from, n)
+	case kernel.QuickGelu:
+		vecQuickGelu(to, from, n)
+	case kernel.Silu:
+		vecSilu(to, from, n)
+	case kernel.Sigmoid:
+		vecSigmoid(to, from, n)
+	case kernel.Tanh:
+		vecTanh(to, from, n)
+	default:
 		portable.Act(f, dst, x)
-		return
 	}
-	vecGelu(ptr(dst), at(x, dst), len(dst))
 }
 
 func actGrad(f kernel.Activation, dst, dy, x []float32) {
-	if f != kernel.Gelu {
+	to, g, from, n := ptr(dst), at(dy, dst), at(x, dst), len(dst)
+	switch f {
+	case kernel.Gelu:
+		vecGeluGrad(to, g, from, n)
+	case kernel.GeluNew:
+		vecGeluNewGrad(to, g, from, n)
+	case kernel.QuickGelu:
+		vecQuickGeluGrad(to, g, from, n)
+	case kernel.Silu:
+		vecSiluGrad(to, g, from, n)
+	case kernel.Sigmoid:
+		vecSigmoidGrad(to, g, from, n)
+	case kernel.Tanh:
+		vecTanhGrad(to, g, from, n)
+	default:
 		portable.ActGrad(f, dst, dy, x)
-		return
 	}
-	vecGeluGrad(ptr(dst), at(dy, dst), at(x, dst), len(dst))
 }
 
 func normRow(out, x, gamma, beta []float32, eps float32) (mean, rstd float32) {

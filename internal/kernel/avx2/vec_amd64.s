@@ -1383,6 +1383,1230 @@ DATA k3ecc422a<>+24(SB)/4, $0x3ecc422a
 DATA k3ecc422a<>+28(SB)/4, $0x3ecc422a
 GLOBL k3ecc422a<>(SB), RODATA|NOPTR, $32
 
+// func vecSilu(dst *float32, x *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·vecSilu(SB), NOSPLIT, $0-24
+	MOVQ    dst+0(FP), DI
+	MOVQ    x+8(FP), SI
+	MOVQ    n+16(FP), AX
+	VMOVUPS kc2d00000<>+0(SB), Y13
+	VMOVUPS k42b20000<>+0(SB), Y14
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VMOVUPS      (SI), Y0
+	VMOVUPS      k461c4000<>+0(SB), Y4
+	VMINPS       Y0, Y4, Y2
+	VMOVUPS      kc61c4000<>+0(SB), Y4
+	VMAXPS       Y2, Y4, Y2
+	VMOVAPS      Y2, Y6
+	VORPS        k80000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMINPS       Y2, Y14, Y2
+	VMULPS       k3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y2, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y2, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y2, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y2, Y5
+	VMULPS       Y2, Y5, Y5
+	VFMADD213PS  Y2, Y2, Y5
+	VADDPS       k3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       k0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y4, Y5, Y2
+	VMOVUPS      k3f800000<>+0(SB), Y5
+	VADDPS       Y5, Y2, Y1
+	VDIVPS       Y1, Y5, Y1
+	VMULPS       Y1, Y2, Y2
+	VMOVAPS      Y1, Y5
+	VBLENDVPS    Y6, Y2, Y1, Y1
+	VBLENDVPS    Y6, Y5, Y2, Y2
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, (DI)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000020, SI
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	TESTQ        AX, AX
+	JZ           end
+	LEAQ         lanes<>+0(SB), R13
+	SHLQ         $0x02, AX
+	SUBQ         AX, R13
+	VMOVUPS      32(R13), Y15
+	VMASKMOVPS   (SI), Y15, Y0
+	VMOVUPS      k461c4000<>+0(SB), Y4
+	VMINPS       Y0, Y4, Y2
+	VMOVUPS      kc61c4000<>+0(SB), Y4
+	VMAXPS       Y2, Y4, Y2
+	VMOVAPS      Y2, Y6
+	VORPS        k80000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMINPS       Y2, Y14, Y2
+	VMULPS       k3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y2, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y2, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y2, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y2, Y5
+	VMULPS       Y2, Y5, Y5
+	VFMADD213PS  Y2, Y2, Y5
+	VADDPS       k3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       k0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y4, Y5, Y2
+	VMOVUPS      k3f800000<>+0(SB), Y5
+	VADDPS       Y5, Y2, Y1
+	VDIVPS       Y1, Y5, Y1
+	VMULPS       Y1, Y2, Y2
+	VMOVAPS      Y1, Y5
+	VBLENDVPS    Y6, Y2, Y1, Y1
+	VBLENDVPS    Y6, Y5, Y2, Y2
+	VMULPS       Y0, Y1, Y1
+	VMASKMOVPS   Y1, Y15, (DI)
+
+end:
+	VZEROUPPER
+	RET
+
+DATA k461c4000<>+0(SB)/4, $0x461c4000
+DATA k461c4000<>+4(SB)/4, $0x461c4000
+DATA k461c4000<>+8(SB)/4, $0x461c4000
+DATA k461c4000<>+12(SB)/4, $0x461c4000
+DATA k461c4000<>+16(SB)/4, $0x461c4000
+DATA k461c4000<>+20(SB)/4, $0x461c4000
+DATA k461c4000<>+24(SB)/4, $0x461c4000
+DATA k461c4000<>+28(SB)/4, $0x461c4000
+GLOBL k461c4000<>(SB), RODATA|NOPTR, $32
+
+DATA kc61c4000<>+0(SB)/4, $0xc61c4000
+DATA kc61c4000<>+4(SB)/4, $0xc61c4000
+DATA kc61c4000<>+8(SB)/4, $0xc61c4000
+DATA kc61c4000<>+12(SB)/4, $0xc61c4000
+DATA kc61c4000<>+16(SB)/4, $0xc61c4000
+DATA kc61c4000<>+20(SB)/4, $0xc61c4000
+DATA kc61c4000<>+24(SB)/4, $0xc61c4000
+DATA kc61c4000<>+28(SB)/4, $0xc61c4000
+GLOBL kc61c4000<>(SB), RODATA|NOPTR, $32
+
+DATA k80000000<>+0(SB)/4, $0x80000000
+DATA k80000000<>+4(SB)/4, $0x80000000
+DATA k80000000<>+8(SB)/4, $0x80000000
+DATA k80000000<>+12(SB)/4, $0x80000000
+DATA k80000000<>+16(SB)/4, $0x80000000
+DATA k80000000<>+20(SB)/4, $0x80000000
+DATA k80000000<>+24(SB)/4, $0x80000000
+DATA k80000000<>+28(SB)/4, $0x80000000
+GLOBL k80000000<>(SB), RODATA|NOPTR, $32
+
+// func vecSiluGrad(dst *float32, dy *float32, x *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·vecSiluGrad(SB), NOSPLIT, $0-32
+	MOVQ    dst+0(FP), DI
+	MOVQ    dy+8(FP), SI
+	MOVQ    x+16(FP), DX
+	MOVQ    n+24(FP), AX
+	VMOVUPS kc2d00000<>+0(SB), Y13
+	VMOVUPS k42b20000<>+0(SB), Y14
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VMOVUPS      (DX), Y0
+	VMOVUPS      k461c4000<>+0(SB), Y4
+	VMINPS       Y0, Y4, Y3
+	VMOVUPS      kc61c4000<>+0(SB), Y4
+	VMAXPS       Y3, Y4, Y3
+	VMOVAPS      Y3, Y2
+	VMOVAPS      Y2, Y6
+	VORPS        k80000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMINPS       Y2, Y14, Y2
+	VMULPS       k3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y2, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y2, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y2, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y2, Y5
+	VMULPS       Y2, Y5, Y5
+	VFMADD213PS  Y2, Y2, Y5
+	VADDPS       k3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       k0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y4, Y5, Y2
+	VMOVUPS      k3f800000<>+0(SB), Y5
+	VADDPS       Y5, Y2, Y1
+	VDIVPS       Y1, Y5, Y1
+	VMULPS       Y1, Y2, Y2
+	VMOVAPS      Y1, Y5
+	VBLENDVPS    Y6, Y2, Y1, Y1
+	VBLENDVPS    Y6, Y5, Y2, Y2
+	VMULPS       Y1, Y2, Y2
+	VFMADD231PS  Y0, Y2, Y1
+	VMOVUPS      (SI), Y0
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, (DI)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000020, DX
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	TESTQ        AX, AX
+	JZ           end
+	LEAQ         lanes<>+0(SB), R13
+	SHLQ         $0x02, AX
+	SUBQ         AX, R13
+	VMOVUPS      32(R13), Y15
+	VMASKMOVPS   (DX), Y15, Y0
+	VMOVUPS      k461c4000<>+0(SB), Y4
+	VMINPS       Y0, Y4, Y3
+	VMOVUPS      kc61c4000<>+0(SB), Y4
+	VMAXPS       Y3, Y4, Y3
+	VMOVAPS      Y3, Y2
+	VMOVAPS      Y2, Y6
+	VORPS        k80000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMINPS       Y2, Y14, Y2
+	VMULPS       k3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y2, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y2, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y2, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y2, Y5
+	VMULPS       Y2, Y5, Y5
+	VFMADD213PS  Y2, Y2, Y5
+	VADDPS       k3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       k0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y4, Y5, Y2
+	VMOVUPS      k3f800000<>+0(SB), Y5
+	VADDPS       Y5, Y2, Y1
+	VDIVPS       Y1, Y5, Y1
+	VMULPS       Y1, Y2, Y2
+	VMOVAPS      Y1, Y5
+	VBLENDVPS    Y6, Y2, Y1, Y1
+	VBLENDVPS    Y6, Y5, Y2, Y2
+	VMULPS       Y1, Y2, Y2
+	VFMADD231PS  Y0, Y2, Y1
+	VMASKMOVPS   (SI), Y15, Y0
+	VMULPS       Y0, Y1, Y1
+	VMASKMOVPS   Y1, Y15, (DI)
+
+end:
+	VZEROUPPER
+	RET
+
+// func vecQuickGelu(dst *float32, x *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·vecQuickGelu(SB), NOSPLIT, $0-24
+	MOVQ    dst+0(FP), DI
+	MOVQ    x+8(FP), SI
+	MOVQ    n+16(FP), AX
+	VMOVUPS kc2d00000<>+0(SB), Y13
+	VMOVUPS k42b20000<>+0(SB), Y14
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VMOVUPS      (SI), Y0
+	VMOVUPS      k461c4000<>+0(SB), Y4
+	VMINPS       Y0, Y4, Y2
+	VMOVUPS      kc61c4000<>+0(SB), Y4
+	VMAXPS       Y2, Y4, Y2
+	VMULPS       k3fd9db23<>+0(SB), Y2, Y2
+	VMOVAPS      Y2, Y6
+	VORPS        k80000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMINPS       Y2, Y14, Y2
+	VMULPS       k3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y2, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y2, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y2, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y2, Y5
+	VMULPS       Y2, Y5, Y5
+	VFMADD213PS  Y2, Y2, Y5
+	VADDPS       k3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       k0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y4, Y5, Y2
+	VMOVUPS      k3f800000<>+0(SB), Y5
+	VADDPS       Y5, Y2, Y1
+	VDIVPS       Y1, Y5, Y1
+	VMULPS       Y1, Y2, Y2
+	VMOVAPS      Y1, Y5
+	VBLENDVPS    Y6, Y2, Y1, Y1
+	VBLENDVPS    Y6, Y5, Y2, Y2
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, (DI)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000020, SI
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	TESTQ        AX, AX
+	JZ           end
+	LEAQ         lanes<>+0(SB), R13
+	SHLQ         $0x02, AX
+	SUBQ         AX, R13
+	VMOVUPS      32(R13), Y15
+	VMASKMOVPS   (SI), Y15, Y0
+	VMOVUPS      k461c4000<>+0(SB), Y4
+	VMINPS       Y0, Y4, Y2
+	VMOVUPS      kc61c4000<>+0(SB), Y4
+	VMAXPS       Y2, Y4, Y2
+	VMULPS       k3fd9db23<>+0(SB), Y2, Y2
+	VMOVAPS      Y2, Y6
+	VORPS        k80000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMINPS       Y2, Y14, Y2
+	VMULPS       k3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y2, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y2, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y2, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y2, Y5
+	VMULPS       Y2, Y5, Y5
+	VFMADD213PS  Y2, Y2, Y5
+	VADDPS       k3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       k0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y4, Y5, Y2
+	VMOVUPS      k3f800000<>+0(SB), Y5
+	VADDPS       Y5, Y2, Y1
+	VDIVPS       Y1, Y5, Y1
+	VMULPS       Y1, Y2, Y2
+	VMOVAPS      Y1, Y5
+	VBLENDVPS    Y6, Y2, Y1, Y1
+	VBLENDVPS    Y6, Y5, Y2, Y2
+	VMULPS       Y0, Y1, Y1
+	VMASKMOVPS   Y1, Y15, (DI)
+
+end:
+	VZEROUPPER
+	RET
+
+DATA k3fd9db23<>+0(SB)/4, $0x3fd9db23
+DATA k3fd9db23<>+4(SB)/4, $0x3fd9db23
+DATA k3fd9db23<>+8(SB)/4, $0x3fd9db23
+DATA k3fd9db23<>+12(SB)/4, $0x3fd9db23
+DATA k3fd9db23<>+16(SB)/4, $0x3fd9db23
+DATA k3fd9db23<>+20(SB)/4, $0x3fd9db23
+DATA k3fd9db23<>+24(SB)/4, $0x3fd9db23
+DATA k3fd9db23<>+28(SB)/4, $0x3fd9db23
+GLOBL k3fd9db23<>(SB), RODATA|NOPTR, $32
+
+// func vecQuickGeluGrad(dst *float32, dy *float32, x *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·vecQuickGeluGrad(SB), NOSPLIT, $0-32
+	MOVQ    dst+0(FP), DI
+	MOVQ    dy+8(FP), SI
+	MOVQ    x+16(FP), DX
+	MOVQ    n+24(FP), AX
+	VMOVUPS kc2d00000<>+0(SB), Y13
+	VMOVUPS k42b20000<>+0(SB), Y14
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VMOVUPS      (DX), Y0
+	VMOVUPS      k461c4000<>+0(SB), Y4
+	VMINPS       Y0, Y4, Y3
+	VMOVUPS      kc61c4000<>+0(SB), Y4
+	VMAXPS       Y3, Y4, Y3
+	VMOVAPS      Y3, Y2
+	VMULPS       k3fd9db23<>+0(SB), Y2, Y2
+	VMOVAPS      Y2, Y6
+	VORPS        k80000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMINPS       Y2, Y14, Y2
+	VMULPS       k3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y2, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y2, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y2, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y2, Y5
+	VMULPS       Y2, Y5, Y5
+	VFMADD213PS  Y2, Y2, Y5
+	VADDPS       k3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       k0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y4, Y5, Y2
+	VMOVUPS      k3f800000<>+0(SB), Y5
+	VADDPS       Y5, Y2, Y1
+	VDIVPS       Y1, Y5, Y1
+	VMULPS       Y1, Y2, Y2
+	VMOVAPS      Y1, Y5
+	VBLENDVPS    Y6, Y2, Y1, Y1
+	VBLENDVPS    Y6, Y5, Y2, Y2
+	VMULPS       Y1, Y2, Y2
+	VMULPS       k3fd9db23<>+0(SB), Y2, Y2
+	VFMADD231PS  Y0, Y2, Y1
+	VMOVUPS      (SI), Y0
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, (DI)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000020, DX
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	TESTQ        AX, AX
+	JZ           end
+	LEAQ         lanes<>+0(SB), R13
+	SHLQ         $0x02, AX
+	SUBQ         AX, R13
+	VMOVUPS      32(R13), Y15
+	VMASKMOVPS   (DX), Y15, Y0
+	VMOVUPS      k461c4000<>+0(SB), Y4
+	VMINPS       Y0, Y4, Y3
+	VMOVUPS      kc61c4000<>+0(SB), Y4
+	VMAXPS       Y3, Y4, Y3
+	VMOVAPS      Y3, Y2
+	VMULPS       k3fd9db23<>+0(SB), Y2, Y2
+	VMOVAPS      Y2, Y6
+	VORPS        k80000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMINPS       Y2, Y14, Y2
+	VMULPS       k3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y2, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y2, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y2, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y2, Y5
+	VMULPS       Y2, Y5, Y5
+	VFMADD213PS  Y2, Y2, Y5
+	VADDPS       k3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       k0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y4, Y5, Y2
+	VMOVUPS      k3f800000<>+0(SB), Y5
+	VADDPS       Y5, Y2, Y1
+	VDIVPS       Y1, Y5, Y1
+	VMULPS       Y1, Y2, Y2
+	VMOVAPS      Y1, Y5
+	VBLENDVPS    Y6, Y2, Y1, Y1
+	VBLENDVPS    Y6, Y5, Y2, Y2
+	VMULPS       Y1, Y2, Y2
+	VMULPS       k3fd9db23<>+0(SB), Y2, Y2
+	VFMADD231PS  Y0, Y2, Y1
+	VMASKMOVPS   (SI), Y15, Y0
+	VMULPS       Y0, Y1, Y1
+	VMASKMOVPS   Y1, Y15, (DI)
+
+end:
+	VZEROUPPER
+	RET
+
+// func vecGeluNew(dst *float32, x *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·vecGeluNew(SB), NOSPLIT, $0-24
+	MOVQ    dst+0(FP), DI
+	MOVQ    x+8(FP), SI
+	MOVQ    n+16(FP), AX
+	VMOVUPS kc2d00000<>+0(SB), Y13
+	VMOVUPS k42b20000<>+0(SB), Y14
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VMOVUPS      (SI), Y0
+	VMOVUPS      k461c4000<>+0(SB), Y4
+	VMINPS       Y0, Y4, Y2
+	VMOVUPS      kc61c4000<>+0(SB), Y4
+	VMAXPS       Y2, Y4, Y2
+	VMULPS       Y2, Y2, Y4
+	VMOVUPS      k3fcc422a<>+0(SB), Y5
+	VFMADD231PS  k3d922279<>+0(SB), Y4, Y5
+	VMULPS       Y5, Y2, Y2
+	VMOVAPS      Y2, Y6
+	VORPS        k80000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMINPS       Y2, Y14, Y2
+	VMULPS       k3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y2, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y2, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y2, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y2, Y5
+	VMULPS       Y2, Y5, Y5
+	VFMADD213PS  Y2, Y2, Y5
+	VADDPS       k3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       k0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y4, Y5, Y2
+	VMOVUPS      k3f800000<>+0(SB), Y5
+	VADDPS       Y5, Y2, Y1
+	VDIVPS       Y1, Y5, Y1
+	VMULPS       Y1, Y2, Y2
+	VMOVAPS      Y1, Y5
+	VBLENDVPS    Y6, Y2, Y1, Y1
+	VBLENDVPS    Y6, Y5, Y2, Y2
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, (DI)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000020, SI
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	TESTQ        AX, AX
+	JZ           end
+	LEAQ         lanes<>+0(SB), R13
+	SHLQ         $0x02, AX
+	SUBQ         AX, R13
+	VMOVUPS      32(R13), Y15
+	VMASKMOVPS   (SI), Y15, Y0
+	VMOVUPS      k461c4000<>+0(SB), Y4
+	VMINPS       Y0, Y4, Y2
+	VMOVUPS      kc61c4000<>+0(SB), Y4
+	VMAXPS       Y2, Y4, Y2
+	VMULPS       Y2, Y2, Y4
+	VMOVUPS      k3fcc422a<>+0(SB), Y5
+	VFMADD231PS  k3d922279<>+0(SB), Y4, Y5
+	VMULPS       Y5, Y2, Y2
+	VMOVAPS      Y2, Y6
+	VORPS        k80000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMINPS       Y2, Y14, Y2
+	VMULPS       k3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y2, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y2, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y2, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y2, Y5
+	VMULPS       Y2, Y5, Y5
+	VFMADD213PS  Y2, Y2, Y5
+	VADDPS       k3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       k0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y4, Y5, Y2
+	VMOVUPS      k3f800000<>+0(SB), Y5
+	VADDPS       Y5, Y2, Y1
+	VDIVPS       Y1, Y5, Y1
+	VMULPS       Y1, Y2, Y2
+	VMOVAPS      Y1, Y5
+	VBLENDVPS    Y6, Y2, Y1, Y1
+	VBLENDVPS    Y6, Y5, Y2, Y2
+	VMULPS       Y0, Y1, Y1
+	VMASKMOVPS   Y1, Y15, (DI)
+
+end:
+	VZEROUPPER
+	RET
+
+DATA k3fcc422a<>+0(SB)/4, $0x3fcc422a
+DATA k3fcc422a<>+4(SB)/4, $0x3fcc422a
+DATA k3fcc422a<>+8(SB)/4, $0x3fcc422a
+DATA k3fcc422a<>+12(SB)/4, $0x3fcc422a
+DATA k3fcc422a<>+16(SB)/4, $0x3fcc422a
+DATA k3fcc422a<>+20(SB)/4, $0x3fcc422a
+DATA k3fcc422a<>+24(SB)/4, $0x3fcc422a
+DATA k3fcc422a<>+28(SB)/4, $0x3fcc422a
+GLOBL k3fcc422a<>(SB), RODATA|NOPTR, $32
+
+DATA k3d922279<>+0(SB)/4, $0x3d922279
+DATA k3d922279<>+4(SB)/4, $0x3d922279
+DATA k3d922279<>+8(SB)/4, $0x3d922279
+DATA k3d922279<>+12(SB)/4, $0x3d922279
+DATA k3d922279<>+16(SB)/4, $0x3d922279
+DATA k3d922279<>+20(SB)/4, $0x3d922279
+DATA k3d922279<>+24(SB)/4, $0x3d922279
+DATA k3d922279<>+28(SB)/4, $0x3d922279
+GLOBL k3d922279<>(SB), RODATA|NOPTR, $32
+
+// func vecGeluNewGrad(dst *float32, dy *float32, x *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·vecGeluNewGrad(SB), NOSPLIT, $0-32
+	MOVQ    dst+0(FP), DI
+	MOVQ    dy+8(FP), SI
+	MOVQ    x+16(FP), DX
+	MOVQ    n+24(FP), AX
+	VMOVUPS kc2d00000<>+0(SB), Y13
+	VMOVUPS k42b20000<>+0(SB), Y14
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VMOVUPS      (DX), Y0
+	VMOVUPS      k461c4000<>+0(SB), Y4
+	VMINPS       Y0, Y4, Y3
+	VMOVUPS      kc61c4000<>+0(SB), Y4
+	VMAXPS       Y3, Y4, Y3
+	VMOVAPS      Y3, Y2
+	VMULPS       Y2, Y2, Y4
+	VMOVUPS      k3fcc422a<>+0(SB), Y5
+	VFMADD231PS  k3d922279<>+0(SB), Y4, Y5
+	VMULPS       Y5, Y2, Y2
+	VMOVAPS      Y2, Y6
+	VORPS        k80000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMINPS       Y2, Y14, Y2
+	VMULPS       k3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y2, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y2, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y2, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y2, Y5
+	VMULPS       Y2, Y5, Y5
+	VFMADD213PS  Y2, Y2, Y5
+	VADDPS       k3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       k0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y4, Y5, Y2
+	VMOVUPS      k3f800000<>+0(SB), Y5
+	VADDPS       Y5, Y2, Y1
+	VDIVPS       Y1, Y5, Y1
+	VMULPS       Y1, Y2, Y2
+	VMOVAPS      Y1, Y5
+	VBLENDVPS    Y6, Y2, Y1, Y1
+	VBLENDVPS    Y6, Y5, Y2, Y2
+	VMULPS       Y1, Y2, Y2
+	VMULPS       Y3, Y3, Y4
+	VMOVUPS      k3fcc422a<>+0(SB), Y5
+	VFMADD231PS  k3e5b33b6<>+0(SB), Y4, Y5
+	VMULPS       Y5, Y2, Y2
+	VFMADD231PS  Y0, Y2, Y1
+	VMOVUPS      (SI), Y0
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, (DI)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000020, DX
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	TESTQ        AX, AX
+	JZ           end
+	LEAQ         lanes<>+0(SB), R13
+	SHLQ         $0x02, AX
+	SUBQ         AX, R13
+	VMOVUPS      32(R13), Y15
+	VMASKMOVPS   (DX), Y15, Y0
+	VMOVUPS      k461c4000<>+0(SB), Y4
+	VMINPS       Y0, Y4, Y3
+	VMOVUPS      kc61c4000<>+0(SB), Y4
+	VMAXPS       Y3, Y4, Y3
+	VMOVAPS      Y3, Y2
+	VMULPS       Y2, Y2, Y4
+	VMOVUPS      k3fcc422a<>+0(SB), Y5
+	VFMADD231PS  k3d922279<>+0(SB), Y4, Y5
+	VMULPS       Y5, Y2, Y2
+	VMOVAPS      Y2, Y6
+	VORPS        k80000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMINPS       Y2, Y14, Y2
+	VMULPS       k3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y2, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y2, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y2, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y2, Y5
+	VMULPS       Y2, Y5, Y5
+	VFMADD213PS  Y2, Y2, Y5
+	VADDPS       k3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       k0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y4, Y5, Y2
+	VMOVUPS      k3f800000<>+0(SB), Y5
+	VADDPS       Y5, Y2, Y1
+	VDIVPS       Y1, Y5, Y1
+	VMULPS       Y1, Y2, Y2
+	VMOVAPS      Y1, Y5
+	VBLENDVPS    Y6, Y2, Y1, Y1
+	VBLENDVPS    Y6, Y5, Y2, Y2
+	VMULPS       Y1, Y2, Y2
+	VMULPS       Y3, Y3, Y4
+	VMOVUPS      k3fcc422a<>+0(SB), Y5
+	VFMADD231PS  k3e5b33b6<>+0(SB), Y4, Y5
+	VMULPS       Y5, Y2, Y2
+	VFMADD231PS  Y0, Y2, Y1
+	VMASKMOVPS   (SI), Y15, Y0
+	VMULPS       Y0, Y1, Y1
+	VMASKMOVPS   Y1, Y15, (DI)
+
+end:
+	VZEROUPPER
+	RET
+
+DATA k3e5b33b6<>+0(SB)/4, $0x3e5b33b6
+DATA k3e5b33b6<>+4(SB)/4, $0x3e5b33b6
+DATA k3e5b33b6<>+8(SB)/4, $0x3e5b33b6
+DATA k3e5b33b6<>+12(SB)/4, $0x3e5b33b6
+DATA k3e5b33b6<>+16(SB)/4, $0x3e5b33b6
+DATA k3e5b33b6<>+20(SB)/4, $0x3e5b33b6
+DATA k3e5b33b6<>+24(SB)/4, $0x3e5b33b6
+DATA k3e5b33b6<>+28(SB)/4, $0x3e5b33b6
+GLOBL k3e5b33b6<>(SB), RODATA|NOPTR, $32
+
+// func vecSigmoid(dst *float32, x *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·vecSigmoid(SB), NOSPLIT, $0-24
+	MOVQ    dst+0(FP), DI
+	MOVQ    x+8(FP), SI
+	MOVQ    n+16(FP), AX
+	VMOVUPS kc2d00000<>+0(SB), Y13
+	VMOVUPS k42b20000<>+0(SB), Y14
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VMOVUPS      (SI), Y0
+	VMOVUPS      k461c4000<>+0(SB), Y4
+	VMINPS       Y0, Y4, Y2
+	VMOVUPS      kc61c4000<>+0(SB), Y4
+	VMAXPS       Y2, Y4, Y2
+	VMOVAPS      Y2, Y6
+	VORPS        k80000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMINPS       Y2, Y14, Y2
+	VMULPS       k3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y2, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y2, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y2, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y2, Y5
+	VMULPS       Y2, Y5, Y5
+	VFMADD213PS  Y2, Y2, Y5
+	VADDPS       k3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       k0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y4, Y5, Y2
+	VMOVUPS      k3f800000<>+0(SB), Y5
+	VADDPS       Y5, Y2, Y1
+	VDIVPS       Y1, Y5, Y1
+	VMULPS       Y1, Y2, Y2
+	VMOVAPS      Y1, Y5
+	VBLENDVPS    Y6, Y2, Y1, Y1
+	VBLENDVPS    Y6, Y5, Y2, Y2
+	VMOVUPS      Y1, (DI)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000020, SI
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	TESTQ        AX, AX
+	JZ           end
+	LEAQ         lanes<>+0(SB), R13
+	SHLQ         $0x02, AX
+	SUBQ         AX, R13
+	VMOVUPS      32(R13), Y15
+	VMASKMOVPS   (SI), Y15, Y0
+	VMOVUPS      k461c4000<>+0(SB), Y4
+	VMINPS       Y0, Y4, Y2
+	VMOVUPS      kc61c4000<>+0(SB), Y4
+	VMAXPS       Y2, Y4, Y2
+	VMOVAPS      Y2, Y6
+	VORPS        k80000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMINPS       Y2, Y14, Y2
+	VMULPS       k3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y2, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y2, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y2, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y2, Y5
+	VMULPS       Y2, Y5, Y5
+	VFMADD213PS  Y2, Y2, Y5
+	VADDPS       k3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       k0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y4, Y5, Y2
+	VMOVUPS      k3f800000<>+0(SB), Y5
+	VADDPS       Y5, Y2, Y1
+	VDIVPS       Y1, Y5, Y1
+	VMULPS       Y1, Y2, Y2
+	VMOVAPS      Y1, Y5
+	VBLENDVPS    Y6, Y2, Y1, Y1
+	VBLENDVPS    Y6, Y5, Y2, Y2
+	VMASKMOVPS   Y1, Y15, (DI)
+
+end:
+	VZEROUPPER
+	RET
+
+// func vecSigmoidGrad(dst *float32, dy *float32, x *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·vecSigmoidGrad(SB), NOSPLIT, $0-32
+	MOVQ    dst+0(FP), DI
+	MOVQ    dy+8(FP), SI
+	MOVQ    x+16(FP), DX
+	MOVQ    n+24(FP), AX
+	VMOVUPS kc2d00000<>+0(SB), Y13
+	VMOVUPS k42b20000<>+0(SB), Y14
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VMOVUPS      (DX), Y0
+	VMOVUPS      k461c4000<>+0(SB), Y4
+	VMINPS       Y0, Y4, Y3
+	VMOVUPS      kc61c4000<>+0(SB), Y4
+	VMAXPS       Y3, Y4, Y3
+	VMOVAPS      Y3, Y2
+	VMOVAPS      Y2, Y6
+	VORPS        k80000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMINPS       Y2, Y14, Y2
+	VMULPS       k3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y2, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y2, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y2, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y2, Y5
+	VMULPS       Y2, Y5, Y5
+	VFMADD213PS  Y2, Y2, Y5
+	VADDPS       k3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       k0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y4, Y5, Y2
+	VMOVUPS      k3f800000<>+0(SB), Y5
+	VADDPS       Y5, Y2, Y1
+	VDIVPS       Y1, Y5, Y1
+	VMULPS       Y1, Y2, Y2
+	VMOVAPS      Y1, Y5
+	VBLENDVPS    Y6, Y2, Y1, Y1
+	VBLENDVPS    Y6, Y5, Y2, Y2
+	VMULPS       Y1, Y2, Y2
+	VMOVAPS      Y2, Y1
+	VMOVUPS      (SI), Y0
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, (DI)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000020, DX
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	TESTQ        AX, AX
+	JZ           end
+	LEAQ         lanes<>+0(SB), R13
+	SHLQ         $0x02, AX
+	SUBQ         AX, R13
+	VMOVUPS      32(R13), Y15
+	VMASKMOVPS   (DX), Y15, Y0
+	VMOVUPS      k461c4000<>+0(SB), Y4
+	VMINPS       Y0, Y4, Y3
+	VMOVUPS      kc61c4000<>+0(SB), Y4
+	VMAXPS       Y3, Y4, Y3
+	VMOVAPS      Y3, Y2
+	VMOVAPS      Y2, Y6
+	VORPS        k80000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMINPS       Y2, Y14, Y2
+	VMULPS       k3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y2, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y2, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y2, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y2, Y5
+	VMULPS       Y2, Y5, Y5
+	VFMADD213PS  Y2, Y2, Y5
+	VADDPS       k3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       k0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y4, Y5, Y2
+	VMOVUPS      k3f800000<>+0(SB), Y5
+	VADDPS       Y5, Y2, Y1
+	VDIVPS       Y1, Y5, Y1
+	VMULPS       Y1, Y2, Y2
+	VMOVAPS      Y1, Y5
+	VBLENDVPS    Y6, Y2, Y1, Y1
+	VBLENDVPS    Y6, Y5, Y2, Y2
+	VMULPS       Y1, Y2, Y2
+	VMOVAPS      Y2, Y1
+	VMASKMOVPS   (SI), Y15, Y0
+	VMULPS       Y0, Y1, Y1
+	VMASKMOVPS   Y1, Y15, (DI)
+
+end:
+	VZEROUPPER
+	RET
+
+// func vecTanh(dst *float32, x *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·vecTanh(SB), NOSPLIT, $0-24
+	MOVQ    dst+0(FP), DI
+	MOVQ    x+8(FP), SI
+	MOVQ    n+16(FP), AX
+	VMOVUPS kc2ae0000<>+0(SB), Y13
+	VMOVUPS k00000000<>+0(SB), Y14
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VMOVUPS      (SI), Y0
+	VANDPS       k7fffffff<>+0(SB), Y0, Y1
+	VMULPS       kc0000000<>+0(SB), Y1, Y1
+	VMAXPS       Y1, Y13, Y1
+	VMINPS       Y1, Y14, Y1
+	VMULPS       k3fb8aa3b<>+0(SB), Y1, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y1
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y1
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y1, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y1, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y1, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y1, Y5
+	VMULPS       Y1, Y5, Y5
+	VFMADD213PS  Y1, Y1, Y5
+	VCVTPS2DQ    Y4, Y2
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VSUBPS       k3f800000<>+0(SB), Y2, Y1
+	VFMADD231PS  Y2, Y5, Y1
+	VADDPS       k40000000<>+0(SB), Y1, Y2
+	VDIVPS       Y2, Y1, Y1
+	VANDPS       k80000000<>+0(SB), Y0, Y0
+	VXORPS       k80000000<>+0(SB), Y0, Y0
+	VXORPS       Y0, Y1, Y1
+	VMOVUPS      Y1, (DI)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000020, SI
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	TESTQ        AX, AX
+	JZ           end
+	LEAQ         lanes<>+0(SB), R13
+	SHLQ         $0x02, AX
+	SUBQ         AX, R13
+	VMOVUPS      32(R13), Y15
+	VMASKMOVPS   (SI), Y15, Y0
+	VANDPS       k7fffffff<>+0(SB), Y0, Y1
+	VMULPS       kc0000000<>+0(SB), Y1, Y1
+	VMAXPS       Y1, Y13, Y1
+	VMINPS       Y1, Y14, Y1
+	VMULPS       k3fb8aa3b<>+0(SB), Y1, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y1
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y1
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y1, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y1, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y1, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y1, Y5
+	VMULPS       Y1, Y5, Y5
+	VFMADD213PS  Y1, Y1, Y5
+	VCVTPS2DQ    Y4, Y2
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VSUBPS       k3f800000<>+0(SB), Y2, Y1
+	VFMADD231PS  Y2, Y5, Y1
+	VADDPS       k40000000<>+0(SB), Y1, Y2
+	VDIVPS       Y2, Y1, Y1
+	VANDPS       k80000000<>+0(SB), Y0, Y0
+	VXORPS       k80000000<>+0(SB), Y0, Y0
+	VXORPS       Y0, Y1, Y1
+	VMASKMOVPS   Y1, Y15, (DI)
+
+end:
+	VZEROUPPER
+	RET
+
+DATA kc2ae0000<>+0(SB)/4, $0xc2ae0000
+DATA kc2ae0000<>+4(SB)/4, $0xc2ae0000
+DATA kc2ae0000<>+8(SB)/4, $0xc2ae0000
+DATA kc2ae0000<>+12(SB)/4, $0xc2ae0000
+DATA kc2ae0000<>+16(SB)/4, $0xc2ae0000
+DATA kc2ae0000<>+20(SB)/4, $0xc2ae0000
+DATA kc2ae0000<>+24(SB)/4, $0xc2ae0000
+DATA kc2ae0000<>+28(SB)/4, $0xc2ae0000
+GLOBL kc2ae0000<>(SB), RODATA|NOPTR, $32
+
+DATA k00000000<>+0(SB)/4, $0x00000000
+DATA k00000000<>+4(SB)/4, $0x00000000
+DATA k00000000<>+8(SB)/4, $0x00000000
+DATA k00000000<>+12(SB)/4, $0x00000000
+DATA k00000000<>+16(SB)/4, $0x00000000
+DATA k00000000<>+20(SB)/4, $0x00000000
+DATA k00000000<>+24(SB)/4, $0x00000000
+DATA k00000000<>+28(SB)/4, $0x00000000
+GLOBL k00000000<>(SB), RODATA|NOPTR, $32
+
+DATA kc0000000<>+0(SB)/4, $0xc0000000
+DATA kc0000000<>+4(SB)/4, $0xc0000000
+DATA kc0000000<>+8(SB)/4, $0xc0000000
+DATA kc0000000<>+12(SB)/4, $0xc0000000
+DATA kc0000000<>+16(SB)/4, $0xc0000000
+DATA kc0000000<>+20(SB)/4, $0xc0000000
+DATA kc0000000<>+24(SB)/4, $0xc0000000
+DATA kc0000000<>+28(SB)/4, $0xc0000000
+GLOBL kc0000000<>(SB), RODATA|NOPTR, $32
+
+DATA k40000000<>+0(SB)/4, $0x40000000
+DATA k40000000<>+4(SB)/4, $0x40000000
+DATA k40000000<>+8(SB)/4, $0x40000000
+DATA k40000000<>+12(SB)/4, $0x40000000
+DATA k40000000<>+16(SB)/4, $0x40000000
+DATA k40000000<>+20(SB)/4, $0x40000000
+DATA k40000000<>+24(SB)/4, $0x40000000
+DATA k40000000<>+28(SB)/4, $0x40000000
+GLOBL k40000000<>(SB), RODATA|NOPTR, $32
+
+// func vecTanhGrad(dst *float32, dy *float32, x *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·vecTanhGrad(SB), NOSPLIT, $0-32
+	MOVQ    dst+0(FP), DI
+	MOVQ    dy+8(FP), SI
+	MOVQ    x+16(FP), DX
+	MOVQ    n+24(FP), AX
+	VMOVUPS kc2d00000<>+0(SB), Y13
+	VMOVUPS k42b20000<>+0(SB), Y14
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VMOVUPS      (DX), Y2
+	VANDPS       k7fffffff<>+0(SB), Y2, Y2
+	VMULPS       kc0000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMINPS       Y2, Y14, Y2
+	VMULPS       k3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y2, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y2, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y2, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y2, Y5
+	VMULPS       Y2, Y5, Y5
+	VFMADD213PS  Y2, Y2, Y5
+	VADDPS       k3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       k0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y4, Y5, Y2
+	VADDPS       k3f800000<>+0(SB), Y2, Y1
+	VMULPS       Y1, Y1, Y1
+	VMULPS       k40800000<>+0(SB), Y2, Y2
+	VDIVPS       Y1, Y2, Y2
+	VMOVUPS      (SI), Y0
+	VMULPS       Y0, Y2, Y2
+	VMOVUPS      Y2, (DI)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000020, DX
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	TESTQ        AX, AX
+	JZ           end
+	LEAQ         lanes<>+0(SB), R13
+	SHLQ         $0x02, AX
+	SUBQ         AX, R13
+	VMOVUPS      32(R13), Y15
+	VMASKMOVPS   (DX), Y15, Y2
+	VANDPS       k7fffffff<>+0(SB), Y2, Y2
+	VMULPS       kc0000000<>+0(SB), Y2, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMINPS       Y2, Y14, Y2
+	VMULPS       k3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      k3ab688be<>+0(SB), Y5
+	VFMADD213PS  k3c0905f1<>+0(SB), Y2, Y5
+	VFMADD213PS  k3d2aaa8c<>+0(SB), Y2, Y5
+	VFMADD213PS  k3e2aaa6e<>+0(SB), Y2, Y5
+	VFMADD213PS  k3f000000<>+0(SB), Y2, Y5
+	VMULPS       Y2, Y5, Y5
+	VFMADD213PS  Y2, Y2, Y5
+	VADDPS       k3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y2
+	VPSUBD       Y2, Y4, Y4
+	VPADDD       k0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       k0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y5, Y5
+	VMULPS       Y4, Y5, Y2
+	VADDPS       k3f800000<>+0(SB), Y2, Y1
+	VMULPS       Y1, Y1, Y1
+	VMULPS       k40800000<>+0(SB), Y2, Y2
+	VDIVPS       Y1, Y2, Y2
+	VMASKMOVPS   (SI), Y15, Y0
+	VMULPS       Y0, Y2, Y2
+	VMASKMOVPS   Y2, Y15, (DI)
+
+end:
+	VZEROUPPER
+	RET
+
+DATA k40800000<>+0(SB)/4, $0x40800000
+DATA k40800000<>+4(SB)/4, $0x40800000
+DATA k40800000<>+8(SB)/4, $0x40800000
+DATA k40800000<>+12(SB)/4, $0x40800000
+DATA k40800000<>+16(SB)/4, $0x40800000
+DATA k40800000<>+20(SB)/4, $0x40800000
+DATA k40800000<>+24(SB)/4, $0x40800000
+DATA k40800000<>+28(SB)/4, $0x40800000
+GLOBL k40800000<>(SB), RODATA|NOPTR, $32
+
 // func vecNormApply(out *float32, x *float32, gamma *float32, beta *float32, mean float32, rstd float32, n int)
 // Requires: AVX, FMA3
 TEXT ·vecNormApply(SB), NOSPLIT, $0-48

@@ -64,6 +64,56 @@ func vecGelu(dst *float32, x *float32, n int)
 //go:noescape
 func vecGeluGrad(dst *float32, dy *float32, x *float32, n int)
 
+// vecSilu sets dst = x·σ(x).
+//
+//go:noescape
+func vecSilu(dst *float32, x *float32, n int)
+
+// vecSiluGrad sets dst = dy times the derivative.
+//
+//go:noescape
+func vecSiluGrad(dst *float32, dy *float32, x *float32, n int)
+
+// vecQuickGelu sets dst = x·σ(1.702·x).
+//
+//go:noescape
+func vecQuickGelu(dst *float32, x *float32, n int)
+
+// vecQuickGeluGrad sets dst = dy times the derivative.
+//
+//go:noescape
+func vecQuickGeluGrad(dst *float32, dy *float32, x *float32, n int)
+
+// vecGeluNew sets dst = x·(½ + ½·tanh(√(2/π)·(x + 0.044715·x³))).
+//
+//go:noescape
+func vecGeluNew(dst *float32, x *float32, n int)
+
+// vecGeluNewGrad sets dst = dy times the derivative.
+//
+//go:noescape
+func vecGeluNewGrad(dst *float32, dy *float32, x *float32, n int)
+
+// vecSigmoid sets dst = σ(x).
+//
+//go:noescape
+func vecSigmoid(dst *float32, x *float32, n int)
+
+// vecSigmoidGrad sets dst = dy times the derivative.
+//
+//go:noescape
+func vecSigmoidGrad(dst *float32, dy *float32, x *float32, n int)
+
+// vecTanh sets dst = tanh x.
+//
+//go:noescape
+func vecTanh(dst *float32, x *float32, n int)
+
+// vecTanhGrad sets dst = dy·(1 − tanh² x).
+//
+//go:noescape
+func vecTanhGrad(dst *float32, dy *float32, x *float32, n int)
+
 // vecNormApply sets out = (x − mean)·rstd·gamma + beta.
 //
 //go:noescape

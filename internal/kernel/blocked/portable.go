@@ -149,6 +149,16 @@ func softmaxGrad(ds, p, dp []float32, a, delta float32) {
 
 func act(f kernel.Activation, dst, x []float32) {
 	x = x[:len(dst)]
+	switch f {
+	case kernel.Linear:
+		copy(dst, x)
+		return
+	case kernel.Relu:
+		for i, v := range x {
+			dst[i] = max(v, 0)
+		}
+		return
+	}
 	for i := range dst {
 		dst[i] = float32(f.Value(float64(x[i])))
 	}
@@ -156,6 +166,10 @@ func act(f kernel.Activation, dst, x []float32) {
 
 func actGrad(f kernel.Activation, dst, dy, x []float32) {
 	dy, x = dy[:len(dst)], x[:len(dst)]
+	if f == kernel.Linear {
+		copy(dst, dy)
+		return
+	}
 	for i := range dst {
 		dst[i] = dy[i] * float32(f.Slope(float64(x[i])))
 	}

@@ -10,6 +10,26 @@ import (
 // Inf; NaN stays NaN. t and q are scratch; v(13) and v(14) hold the clamps. With n = round(x·log2 e) and r = x − n·ln 2,
 // e^r = 1 + r + r²·q(r), q of degree 4: relative error 1.0e-8 before rounding.
 func (m *machine) exp(x, t, q VecPhysical, low *VecPhysical) {
+	m.expParts(x, t, q, low)
+	VADDPS(m.c(1), q, q)
+	if m.wide {
+		VSCALEFPS(t, q, x)
+		return
+	}
+	// 2^n in two factors, so that neither overflows and the product may be denormal.
+	VCVTPS2DQ(t, t)
+	VPSRAD(U8(1), t, x)
+	VPSUBD(x, t, t)
+	for _, e := range []VecPhysical{x, t} {
+		VPADDD(m.bits(127), e, e)
+		VPSLLD(U8(23), e, e)
+	}
+	VMULPS(x, q, q)
+	VMULPS(t, q, x)
+}
+
+// expParts emits t = n and q = e^r − 1; x becomes r.
+func (m *machine) expParts(x, t, q VecPhysical, low *VecPhysical) {
 	VMAXPS(x, m.v(13), x) // the second operand of the instruction is x: NaN passes
 	VMINPS(x, m.v(14), x)
 	VMULPS(m.c(1.4426950408889634), x, t)
@@ -30,21 +50,6 @@ func (m *machine) exp(x, t, q VecPhysical, low *VecPhysical) {
 	}
 	VMULPS(x, q, q)
 	VFMADD213PS(x, x, q) // q = q·x + x
-	VADDPS(m.c(1), q, q)
-	if m.wide {
-		VSCALEFPS(t, q, x)
-		return
-	}
-	// 2^n in two factors, so that neither overflows and the product may be denormal.
-	VCVTPS2DQ(t, t)
-	VPSRAD(U8(1), t, x)
-	VPSUBD(x, t, t)
-	for _, e := range []VecPhysical{x, t} {
-		VPADDD(m.bits(127), e, e)
-		VPSLLD(U8(23), e, e)
-	}
-	VMULPS(x, q, q)
-	VMULPS(t, q, x)
 }
 
 func (m *machine) clamps() {
@@ -126,11 +131,166 @@ func (m *machine) exponentials() {
 }
 
 // abs emits to = |x|.
-func (m *machine) abs(x, to VecPhysical) {
+func (m *machine) abs(x, to VecPhysical) { m.and(m.bits(0x7fffffff), x, to) }
+
+// sigmoids are the activations x·σ(z): silu (z = x), quick_gelu (z = 1.702·x) and gelu_new (z = 2·√(2/π)·(x + 0.044715·x³),
+// since ½ + ½·tanh u = σ(2u)), and σ itself. With e = e^−|z|, σ is 1/(1 + e) to the right of 0 and e/(1 + e) to the left,
+// and 1 − σ is the other one: neither overflows nor cancels. z is taken of x within ±10,000, beyond which σ is 0 or 1.
+func (m *machine) sigmoids() {
+	v := m.v
+	const scale, cubic = 2 * 0.79788456080286535588, 0.044715
+	kinds := []struct {
+		name, text string
+		argument   func(x VecPhysical)    // x = z
+		slope      func(x, c VecPhysical) // c = c·dz/dx
+	}{
+		{"Silu", "x·σ(x)", func(VecPhysical) {}, func(x, c VecPhysical) {}},
+		{"QuickGelu", "x·σ(1.702·x)", func(x VecPhysical) { VMULPS(m.c(1.702), x, x) }, func(x, c VecPhysical) { VMULPS(m.c(1.702), c, c) }},
+		{"GeluNew", "x·(½ + ½·tanh(√(2/π)·(x + 0.044715·x³)))",
+			func(x VecPhysical) {
+				VMULPS(x, x, v(4))
+				VMOVUPS(m.c(scale), v(5))
+				VFMADD231PS(m.c(scale*cubic), v(4), v(5))
+				VMULPS(v(5), x, x)
+			},
+			func(x, c VecPhysical) {
+				VMULPS(x, x, v(4))
+				VMOVUPS(m.c(scale), v(5))
+				VFMADD231PS(m.c(3*scale*cubic), v(4), v(5))
+				VMULPS(v(5), c, c)
+			}},
+		{"Sigmoid", "σ(x)", func(VecPhysical) {}, nil},
+	}
+	// sigma emits s = σ(z) and c = 1 − σ(z) for z in c; scratch is registers 4 to 6.
+	sigma := func(s, c VecPhysical) {
+		VMOVAPS(c, v(6))
+		m.or(m.bits(0x80000000), c, c)
+		m.exp(c, v(4), v(5), nil)
+		VMOVUPS(m.c(1), v(5))
+		VADDPS(v(5), c, s)
+		VDIVPS(s, v(5), s)
+		VMULPS(s, c, c)
+		VMOVAPS(s, v(5))
+		m.choose(v(6), c, s)
+		m.choose(v(6), v(5), c)
+	}
+	limit := func(x, to VecPhysical) {
+		VMOVUPS(m.c(1e4), v(4))
+		VMINPS(x, v(4), to)
+		VMOVUPS(m.c(-1e4), v(4))
+		VMAXPS(to, v(4), to)
+	}
+	for _, a := range kinds {
+		r, n := m.function("vec"+a.name, "func(dst, x *float32, n int)", "vec"+a.name+" sets dst = "+a.text+".", "dst", "x")
+		m.clamps()
+		m.loop(n, r, 1, func(b block) {
+			x, s, c := v(0), v(1), v(2)
+			b.load(r[1], x)
+			limit(x, c)
+			a.argument(c)
+			sigma(s, c)
+			if a.slope != nil {
+				VMULPS(x, s, s)
+			}
+			b.store(s, r[0])
+		})
+		done()
+
+		r, n = m.function("vec"+a.name+"Grad", "func(dst, dy, x *float32, n int)", "vec"+a.name+"Grad sets dst = dy times the derivative.", "dst", "dy", "x")
+		m.clamps()
+		m.loop(n, r, 1, func(b block) {
+			x, s, c, t := v(0), v(1), v(2), v(3)
+			b.load(r[2], x)
+			limit(x, t)
+			VMOVAPS(t, c)
+			a.argument(c)
+			sigma(s, c)
+			VMULPS(s, c, c) // σ·(1 − σ)
+			if a.slope != nil {
+				a.slope(t, c)
+				VFMADD231PS(x, c, s)
+			} else {
+				VMOVAPS(c, s)
+			}
+			b.load(r[1], x)
+			VMULPS(x, s, s)
+			b.store(s, r[0])
+		})
+		done()
+	}
+}
+
+// tanh emits the two loops of tanh. With f = e^(−2|x|) − 1, kept whole where it is small, tanh |x| = −f/(2 + f), 1 beyond
+// |x| = 43; with e = e^(−2|x|) its derivative is 4·e/(1 + e)².
+func (m *machine) tanh() {
+	v := m.v
+	x, f, e := v(0), v(1), v(2)
+	r, n := m.function("vecTanh", "func(dst, x *float32, n int)", "vecTanh sets dst = tanh x.", "dst", "x")
+	VMOVUPS(m.c(-87), v(13))
+	VMOVUPS(m.c(0), v(14))
+	m.loop(n, r, 1, func(b block) {
+		b.load(r[1], x)
+		m.abs(x, f)
+		VMULPS(m.c(-2), f, f)
+		m.expParts(f, v(4), v(5), nil)
+		if m.wide { // e = 2^n
+			VMOVUPS(m.c(1), e)
+			VSCALEFPS(v(4), e, e)
+		} else {
+			VCVTPS2DQ(v(4), e)
+			VPADDD(m.bits(127), e, e)
+			VPSLLD(U8(23), e, e)
+		}
+		VSUBPS(m.c(1), e, f)
+		VFMADD231PS(e, v(5), f) // 2^n − 1 + 2^n·(e^r − 1)
+		VADDPS(m.c(2), f, e)
+		VDIVPS(e, f, f) // −tanh |x|
+		m.and(m.bits(0x80000000), x, x)
+		m.xor(m.bits(0x80000000), x, x)
+		m.xor(x, f, f)
+		b.store(f, r[0])
+	})
+	done()
+
+	r, n = m.function("vecTanhGrad", "func(dst, dy, x *float32, n int)", "vecTanhGrad sets dst = dy·(1 − tanh² x).", "dst", "dy", "x")
+	m.clamps()
+	m.loop(n, r, 1, func(b block) {
+		b.load(r[2], e)
+		m.abs(e, e)
+		VMULPS(m.c(-2), e, e)
+		m.exp(e, v(4), v(5), nil)
+		VADDPS(m.c(1), e, f)
+		VMULPS(f, f, f)
+		VMULPS(m.c(4), e, e)
+		VDIVPS(f, e, e)
+		b.load(r[1], x)
+		VMULPS(x, e, e)
+		b.store(e, r[0])
+	})
+	done()
+}
+
+func (m *machine) and(a, b Op, to VecPhysical) {
 	if m.wide {
-		VPANDD(m.bits(0x7fffffff), x, to)
+		VPANDD(a, b, to)
 	} else {
-		VANDPS(m.bits(0x7fffffff), x, to)
+		VANDPS(a, b, to)
+	}
+}
+
+func (m *machine) or(a, b Op, to VecPhysical) {
+	if m.wide {
+		VPORD(a, b, to)
+	} else {
+		VORPS(a, b, to)
+	}
+}
+
+func (m *machine) xor(a, b Op, to VecPhysical) {
+	if m.wide {
+		VPXORD(a, b, to)
+	} else {
+		VXORPS(a, b, to)
 	}
 }
 

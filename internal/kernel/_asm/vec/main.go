@@ -19,6 +19,8 @@ func main() {
 	m.maps()
 	m.reductions()
 	m.exponentials()
+	m.sigmoids()
+	m.tanh()
 	m.norms()
 	m.optimizer()
 	Generate()
