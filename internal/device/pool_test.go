@@ -2,10 +2,14 @@ package device
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/secencoder/secencoder/internal/rng"
 )
 
 // counting counts how often each part runs and which workers run at once.
@@ -114,11 +118,52 @@ func TestPoolDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// Runs follow one another at every distance, so that workers are met looking, falling asleep and sleeping.
+func TestPoolWakesSleepers(t *testing.T) {
+	for _, workers := range []int{2, 5} {
+		p := newPool(workers)
+		r := rng.NewStream(5, rng.Probe, 0, 0, 0)
+		for i := range 300 {
+			time.Sleep(time.Duration(r.Intn(400)) * time.Microsecond)
+			for range r.Intn(4) {
+				n := r.Intn(2 * workers)
+				c := &counting{parts: make([]atomic.Int32, n), workers: make([]atomic.Int32, workers)}
+				p.Run(n, c)
+				for j := range c.parts {
+					if got := c.parts[j].Load(); got != 1 || c.wrong.Load() != 0 {
+						t.Fatalf("round %d, %d workers, %d parts: part %d ran %d times", i, workers, n, j, got)
+					}
+				}
+			}
+		}
+		m := &meeting{} // they still all come
+		m.wait.Add(workers)
+		p.Run(workers, m)
+		p.close()
+		p.close()
+	}
+}
+
+// BenchmarkPoolRun runs as many parts of 40 µs as there are workers, after the caller worked alone for a while: 40 µs is
+// the best that can be.
 func BenchmarkPoolRun(b *testing.B) {
-	p := newPool(2)
-	defer p.close()
-	c := taskFunc(func(int, int) {})
-	for b.Loop() {
-		p.Run(2, c)
+	work := func(d time.Duration) {
+		for t := time.Now(); time.Since(t) < d; {
+		}
+	}
+	for _, gap := range []time.Duration{0, 20 * time.Microsecond, 500 * time.Microsecond} {
+		b.Run("gap="+gap.String(), func(b *testing.B) {
+			p := newPool(runtime.GOMAXPROCS(0))
+			defer p.close()
+			task := taskFunc(func(int, int) { work(40 * time.Microsecond) })
+			var total time.Duration
+			for b.Loop() {
+				work(gap)
+				start := time.Now()
+				p.Run(p.Workers(), task)
+				total += time.Since(start)
+			}
+			b.ReportMetric(float64(total.Microseconds())/float64(b.N), "µs/run")
+		})
 	}
 }
