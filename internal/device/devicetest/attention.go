@@ -35,12 +35,15 @@ func attentions(f func(i int, p *attention)) {
 		{[]int{100}, 1, 24, -1, 24}, {[]int{130}, 2, 8, 256, 512}, {[]int{200, 7}, 1, 16, 16, 48}, {[]int{300}, 1, 8, 4, 9},
 		{slices.Repeat([]int{2, 3, 1, 4, 7}, 9), 2, 8, 8, 32}, {[]int{127, 128, 129}, 1, 12, 32, 40},
 	}
+	// Tile edges, and enough tokens for sums over several runs of pieces.
+	sizes = append(sizes, size{[]int{111}, 1, 8, 8, 32}, size{[]int{112}, 2, 4, 256, 512}, size{[]int{113, 1}, 1, 9, 8, 32}, size{[]int{225}, 1, 8, 64, 100},
+		size{slices.Repeat([]int{50}, 13), 2, 8, 16, 40}, size{slices.Repeat([]int{55}, 40), 1, 4, 16, 40}, size{[]int{3, 530}, 1, 8, 32, 200}, size{[]int{600}, 1, 4, -1, 90})
 	for n := range 41 {
 		sizes = append(sizes, size{[]int{n + 1}, 1 + n%2, 1 + n, 8, 12}, size{[]int{3, 41 - n}, 2, 8, []int{16, -1}[n%2], 20})
 	}
 	for i, z := range sizes {
 		for terms := range 4 {
-			if i >= 14 && i%4 != terms { // the small sizes share the combinations
+			if i >= 14 && (i+i/4)%4 != terms { // the others share the combinations
 				continue
 			}
 			p := &attention{

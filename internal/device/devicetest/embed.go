@@ -17,11 +17,11 @@ type embedding struct {
 
 // embeddings calls f for problems over packs and widths, with every choice of tables and given ids.
 func embeddings(f func(i int, p *embedding)) {
-	widths := []int{1, 2, 3, 8, 15, 16, 17, 40, 64, 100}
+	widths := []int{1, 2, 3, 8, 15, 16, 17, 31, 33, 40, 64, 100}
 	i := 0
 	for _, lengths := range packs {
 		for _, e := range widths[i%3:] {
-			p := &embedding{problem: newProblem(nameOf("pack %v, width %d", lengths, e)), v: 37, positions: 70, types: 3, e: e}
+			p := &embedding{problem: newProblem(nameOf("pack %v, width %d", lengths, e)), v: 37, positions: 260, types: 3, e: e}
 			p.withPack(lengths, 1)
 			p.withPosition, p.withType = p.flip(), p.flip()
 			p.explicitPositions, p.explicitTypes = p.flip(), p.flip()

@@ -27,7 +27,7 @@ func linears(f func(i int, p *linear)) {
 	for n := range 41 {
 		sizes = append(sizes, size{n, 7, 5, 0}, size{3, n + 1, 9, 0}, size{5, 6, n + 1, 0}, size{n, n + 1, n + 1, 0})
 	}
-	for _, n := range []int{47, 48, 49, 63, 64, 65, 127, 128, 129, 255, 256, 257, 300} {
+	for _, n := range []int{47, 48, 49, 63, 64, 65, 127, 128, 129, 139, 140, 141, 255, 256, 257, 281, 300} {
 		sizes = append(sizes, size{n, 20, 18, 0}, size{17, n, 19, 0}, size{9, 33, n, 0})
 	}
 	sizes = append(sizes, size{129, 257, 65, 0}, size{65, 513, 130, 0}, size{300, 65, 33, kernel.Gelu})

@@ -22,7 +22,7 @@ func maskedLMs(f func(i int, p *maskedLM)) {
 	for n := range 41 {
 		sizes = append(sizes, size{n, 6, 11}, size{4, n + 1, 13}, size{5, 7, n + 1})
 	}
-	for _, n := range []int{47, 48, 63, 64, 65, 127, 128, 129, 255, 256, 257, 300} {
+	for _, n := range []int{47, 48, 63, 64, 65, 127, 128, 129, 139, 140, 141, 255, 256, 257, 281, 300} {
 		sizes = append(sizes, size{n, 9, 21}, size{3, n, 17}, size{6, 8, n})
 	}
 	sizes = append(sizes, size{5, 20, 1000}, size{70, 16, 1025}, size{3, 64, 5000})

@@ -10,7 +10,7 @@ import (
 // packs are the piece lengths that kernels over tokens meet: none, single tokens, tile edges, many pieces.
 var packs = [][]int{
 	nil, {1}, {2}, {3}, {1, 1}, {2, 1, 5}, {15}, {16}, {17}, {31, 33}, {64}, {65}, {1, 2, 64, 65, 3},
-	slices.Repeat([]int{2, 3, 1, 4, 7}, 9),
+	slices.Repeat([]int{2, 3, 1, 4, 7}, 9), {255, 2, 44},
 }
 
 // withPack gives the problem a header over pieces of these lengths in a plan of a few tokens more, with about a third
