@@ -15,10 +15,10 @@ func Prims() blocked.Prims {
 	p.Name, p.MR, p.NR = "avx2", 6, 16
 	p.Tile, p.PackRows, p.PackCols, p.AddTransposed = tile, packRows, packCols, addTransposed
 	p.Add = func(dst, a, b []float32) { vecAdd(ptr(dst), at(a, dst), at(b, dst), len(dst)) }
-	p.Axpy = func(dst, x []float32, a float32) { vecAxpy(ptr(dst), at(x, dst), a, len(dst)) }
 	p.Scale = func(dst, x []float32, a float32) { vecScale(ptr(dst), at(x, dst), a, len(dst)) }
 	p.Dot = func(a, b []float32) float32 { return vecDot(ptr(a), at(b, a), len(a)) }
 	p.Sum = func(x []float32) float32 { return vecSum(ptr(x), len(x)) }
+	p.Shift = func(dst, x []float32, a float32) { vecShift(ptr(dst), at(x, dst), a, len(dst)) }
 	p.Max = func(x []float32) float32 { return vecMax(ptr(x), len(x)) }
 	p.ExpSum = func(dst, x []float32, a, b float32) float32 { return vecExpSum(ptr(dst), at(x, dst), a, b, len(dst)) }
 	p.SoftmaxGrad = func(ds, p, dp []float32, a, delta float32) {

@@ -84,61 +84,67 @@ DATA lanes<>+56(SB)/4, $0x00000000
 DATA lanes<>+60(SB)/4, $0x00000000
 GLOBL lanes<>(SB), RODATA|NOPTR, $64
 
-// func vecAxpy(dst *float32, x *float32, a float32, n int)
-// Requires: AVX, FMA3
-TEXT ·vecAxpy(SB), NOSPLIT, $0-32
+// func vecShift(dst *float32, x *float32, a float32, n int)
+// Requires: AVX
+TEXT ·vecShift(SB), NOSPLIT, $0-32
 	MOVQ         dst+0(FP), DI
 	MOVQ         x+8(FP), SI
 	MOVQ         n+24(FP), AX
 	VBROADCASTSS a+16(FP), Y14
 
 many:
-	CMPQ        AX, $0x00000020
-	JL          few
-	VMOVUPS     (SI), Y0
-	VMOVUPS     (DI), Y1
-	VFMADD231PS Y0, Y14, Y1
-	VMOVUPS     Y1, (DI)
-	VMOVUPS     32(SI), Y2
-	VMOVUPS     32(DI), Y3
-	VFMADD231PS Y2, Y14, Y3
-	VMOVUPS     Y3, 32(DI)
-	VMOVUPS     64(SI), Y4
-	VMOVUPS     64(DI), Y5
-	VFMADD231PS Y4, Y14, Y5
-	VMOVUPS     Y5, 64(DI)
-	VMOVUPS     96(SI), Y6
-	VMOVUPS     96(DI), Y7
-	VFMADD231PS Y6, Y14, Y7
-	VMOVUPS     Y7, 96(DI)
-	ADDQ        $0x00000080, DI
-	ADDQ        $0x00000080, SI
-	SUBQ        $0x00000020, AX
-	JMP         many
+	CMPQ    AX, $0x00000020
+	JL      few
+	VMOVUPS (SI), Y0
+	VMOVUPS (DI), Y1
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y0, Y1, Y1
+	VMOVUPS Y1, (DI)
+	VMOVUPS 32(SI), Y2
+	VMOVUPS 32(DI), Y3
+	VADDPS  Y14, Y2, Y2
+	VADDPS  Y2, Y3, Y3
+	VMOVUPS Y3, 32(DI)
+	VMOVUPS 64(SI), Y4
+	VMOVUPS 64(DI), Y5
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y4, Y5, Y5
+	VMOVUPS Y5, 64(DI)
+	VMOVUPS 96(SI), Y6
+	VMOVUPS 96(DI), Y7
+	VADDPS  Y14, Y6, Y6
+	VADDPS  Y6, Y7, Y7
+	VMOVUPS Y7, 96(DI)
+	ADDQ    $0x00000080, DI
+	ADDQ    $0x00000080, SI
+	SUBQ    $0x00000020, AX
+	JMP     many
 
 few:
-	CMPQ        AX, $0x00000008
-	JL          last
-	VMOVUPS     (SI), Y0
-	VMOVUPS     (DI), Y1
-	VFMADD231PS Y0, Y14, Y1
-	VMOVUPS     Y1, (DI)
-	ADDQ        $0x00000020, DI
-	ADDQ        $0x00000020, SI
-	SUBQ        $0x00000008, AX
-	JMP         few
+	CMPQ    AX, $0x00000008
+	JL      last
+	VMOVUPS (SI), Y0
+	VMOVUPS (DI), Y1
+	VADDPS  Y14, Y0, Y0
+	VADDPS  Y0, Y1, Y1
+	VMOVUPS Y1, (DI)
+	ADDQ    $0x00000020, DI
+	ADDQ    $0x00000020, SI
+	SUBQ    $0x00000008, AX
+	JMP     few
 
 last:
-	TESTQ       AX, AX
-	JZ          end
-	LEAQ        lanes<>+0(SB), R13
-	SHLQ        $0x02, AX
-	SUBQ        AX, R13
-	VMOVUPS     32(R13), Y15
-	VMASKMOVPS  (SI), Y15, Y0
-	VMASKMOVPS  (DI), Y15, Y1
-	VFMADD231PS Y0, Y14, Y1
-	VMASKMOVPS  Y1, Y15, (DI)
+	TESTQ      AX, AX
+	JZ         end
+	LEAQ       lanes<>+0(SB), R13
+	SHLQ       $0x02, AX
+	SUBQ       AX, R13
+	VMOVUPS    32(R13), Y15
+	VMASKMOVPS (SI), Y15, Y0
+	VMASKMOVPS (DI), Y15, Y1
+	VADDPS     Y14, Y0, Y0
+	VADDPS     Y0, Y1, Y1
+	VMASKMOVPS Y1, Y15, (DI)
 
 end:
 	VZEROUPPER

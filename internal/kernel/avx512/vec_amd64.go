@@ -9,10 +9,10 @@ package avx512
 //go:noescape
 func vecAdd(dst *float32, a *float32, b *float32, n int)
 
-// vecAxpy adds a·x to dst.
+// vecShift adds x + a to dst.
 //
 //go:noescape
-func vecAxpy(dst *float32, x *float32, a float32, n int)
+func vecShift(dst *float32, x *float32, a float32, n int)
 
 // vecScale sets dst = a·x.
 //

@@ -66,61 +66,67 @@ end:
 	VZEROUPPER
 	RET
 
-// func vecAxpy(dst *float32, x *float32, a float32, n int)
+// func vecShift(dst *float32, x *float32, a float32, n int)
 // Requires: AVX, AVX512F
-TEXT ·vecAxpy(SB), NOSPLIT, $0-32
+TEXT ·vecShift(SB), NOSPLIT, $0-32
 	MOVQ         dst+0(FP), DI
 	MOVQ         x+8(FP), SI
 	MOVQ         n+24(FP), AX
 	VBROADCASTSS a+16(FP), Z14
 
 many:
-	CMPQ        AX, $0x00000040
-	JL          few
-	VMOVUPS     (SI), Z0
-	VMOVUPS     (DI), Z1
-	VFMADD231PS Z0, Z14, Z1
-	VMOVUPS     Z1, (DI)
-	VMOVUPS     64(SI), Z2
-	VMOVUPS     64(DI), Z3
-	VFMADD231PS Z2, Z14, Z3
-	VMOVUPS     Z3, 64(DI)
-	VMOVUPS     128(SI), Z4
-	VMOVUPS     128(DI), Z5
-	VFMADD231PS Z4, Z14, Z5
-	VMOVUPS     Z5, 128(DI)
-	VMOVUPS     192(SI), Z6
-	VMOVUPS     192(DI), Z7
-	VFMADD231PS Z6, Z14, Z7
-	VMOVUPS     Z7, 192(DI)
-	ADDQ        $0x00000100, DI
-	ADDQ        $0x00000100, SI
-	SUBQ        $0x00000040, AX
-	JMP         many
+	CMPQ    AX, $0x00000040
+	JL      few
+	VMOVUPS (SI), Z0
+	VMOVUPS (DI), Z1
+	VADDPS  Z14, Z0, Z0
+	VADDPS  Z0, Z1, Z1
+	VMOVUPS Z1, (DI)
+	VMOVUPS 64(SI), Z2
+	VMOVUPS 64(DI), Z3
+	VADDPS  Z14, Z2, Z2
+	VADDPS  Z2, Z3, Z3
+	VMOVUPS Z3, 64(DI)
+	VMOVUPS 128(SI), Z4
+	VMOVUPS 128(DI), Z5
+	VADDPS  Z14, Z4, Z4
+	VADDPS  Z4, Z5, Z5
+	VMOVUPS Z5, 128(DI)
+	VMOVUPS 192(SI), Z6
+	VMOVUPS 192(DI), Z7
+	VADDPS  Z14, Z6, Z6
+	VADDPS  Z6, Z7, Z7
+	VMOVUPS Z7, 192(DI)
+	ADDQ    $0x00000100, DI
+	ADDQ    $0x00000100, SI
+	SUBQ    $0x00000040, AX
+	JMP     many
 
 few:
-	CMPQ        AX, $0x00000010
-	JL          last
-	VMOVUPS     (SI), Z0
-	VMOVUPS     (DI), Z1
-	VFMADD231PS Z0, Z14, Z1
-	VMOVUPS     Z1, (DI)
-	ADDQ        $0x00000040, DI
-	ADDQ        $0x00000040, SI
-	SUBQ        $0x00000010, AX
-	JMP         few
+	CMPQ    AX, $0x00000010
+	JL      last
+	VMOVUPS (SI), Z0
+	VMOVUPS (DI), Z1
+	VADDPS  Z14, Z0, Z0
+	VADDPS  Z0, Z1, Z1
+	VMOVUPS Z1, (DI)
+	ADDQ    $0x00000040, DI
+	ADDQ    $0x00000040, SI
+	SUBQ    $0x00000010, AX
+	JMP     few
 
 last:
-	TESTQ       AX, AX
-	JZ          end
-	XORL        R13, R13
-	BTSL        AX, R13
-	SUBL        $0x01, R13
-	KMOVW       R13, K1
-	VMOVUPS.Z   (SI), K1, Z0
-	VMOVUPS.Z   (DI), K1, Z1
-	VFMADD231PS Z0, Z14, Z1
-	VMOVUPS     Z1, K1, (DI)
+	TESTQ     AX, AX
+	JZ        end
+	XORL      R13, R13
+	BTSL      AX, R13
+	SUBL      $0x01, R13
+	KMOVW     R13, K1
+	VMOVUPS.Z (SI), K1, Z0
+	VMOVUPS.Z (DI), K1, Z1
+	VADDPS    Z14, Z0, Z0
+	VADDPS    Z0, Z1, Z1
+	VMOVUPS   Z1, K1, (DI)
 
 end:
 	VZEROUPPER

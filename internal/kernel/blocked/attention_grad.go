@@ -180,6 +180,10 @@ func (k *Kernels) scatterKey(w *attentionScratch, t *tileOf) {
 	for i := t.i0; i < t.i1; i++ {
 		row, g := w.s[(i-t.i0)*t.ld:][:nk], w.tq[(i-t.i0)*t.keyLD:][:t.keyW]
 		clear(g)
+		if t.far {
+			g[c.k2-1-t.slot-t.keyBase] = k.p.Sum(row)
+			continue
+		}
 		if t.straight {
 			copy(g[c.k2-1-c.slot(i-t.j0)-t.keyBase:], row)
 			continue
@@ -196,6 +200,17 @@ func (k *Kernels) scatterQuery(w *attentionScratch, t *tileOf) {
 	c := &k.call.att
 	q, nk := t.i1-t.i0, t.j1-t.j0
 	clear(w.tk[:nk*t.queryLD])
+	if t.far {
+		sums := grow(&w.row, nk)
+		clear(sums)
+		for i := range q {
+			k.p.Add(sums, sums, w.s[i*t.ld:][:nk])
+		}
+		for j, x := range sums {
+			w.tk[j*t.queryLD+t.slot-t.queryBase] = x
+		}
+		return
+	}
 	if t.straight {
 		k.p.AddTransposed(w.tk[c.slot(t.i0-t.j0)-t.queryBase:], t.queryLD-1, w.s, t.ld, nk, q)
 		return

@@ -9,7 +9,8 @@ import (
 // The masked-LM loss is a product of the masked rows with the whole vocabulary, 2·n·V·E FLOP, whose result is never kept:
 // each part makes the logits of vocabBlock words for lossRows rows at a time, and keeps of them a maximum, a sum of
 // exponentials and the label's logit. The gradient makes them again, turns them into dLogits in place, and multiplies
-// twice: 6·n·V·E FLOP in all.
+// twice: 6·n·V·E FLOP in all. Bound by the products, and with few rows by packing the words, which every row must
+// help to repay: in a step of the tiny preset at V = 29,952 (77 rows) packing is 14 % of the time, of mini (307 rows) 5 %.
 const (
 	vocabBlock = 256
 	lossRows   = 140

@@ -6,7 +6,9 @@ import (
 	"github.com/secencoder/secencoder/internal/kernel"
 )
 
-// AdamW reads 16 and writes 12 bytes an element for about 15 FLOP: bound by memory. SumSquares reads 4 bytes an element.
+// AdamW reads 16 and writes 12 bytes an element for about 15 FLOP, a root and two divisions: bound by memory, 72 GB/s over
+// 64 MiB (AVX-512, Zen 5, one core; AVX2 62), 173 GB/s in L1. SumSquares reads 4 bytes an element: 97 GB/s, bound by the
+// conversion to float64.
 
 const (
 	adamBlock   = 1 << 15 // elements of one part

@@ -13,7 +13,7 @@ func Portable() Prims {
 	return Prims{
 		Name: "portable", MR: 4, NR: 16,
 		Tile: tile, PackRows: packRows, PackCols: packCols,
-		Add: add, Axpy: axpy, Scale: scale, Dot: dot, Sum: sum, Max: maxOf,
+		Add: add, Scale: scale, Dot: dot, Sum: sum, Shift: shift, Max: maxOf,
 		ExpSum: expSum, SoftmaxGrad: softmaxGrad, Act: act, ActGrad: actGrad,
 		NormRow: normRow, NormGradRow: normGradRow,
 		Dropout: dropout, DropoutHalf: dropoutHalf,
@@ -78,10 +78,10 @@ func add(dst, a, b []float32) {
 	}
 }
 
-func axpy(dst, x []float32, a float32) {
+func shift(dst, x []float32, a float32) {
 	x = x[:len(dst)]
 	for i := range dst {
-		dst[i] += a * x[i]
+		dst[i] += x[i] + a
 	}
 }
 

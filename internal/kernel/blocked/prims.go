@@ -21,11 +21,12 @@ type Prims struct {
 	PackCols func(dst []float32, width int, src []float32, at, ld, cols, k int)
 
 	Add   func(dst, a, b []float32)         // dst = a + b
-	Axpy  func(dst, x []float32, a float32) // dst += a·x
 	Scale func(dst, x []float32, a float32) // dst = a·x
 	Dot   func(a, b []float32) float32      // Σ a·b
 	Sum   func(x []float32) float32         // Σ x
-	Max   func(x []float32) float32         // largest element; −Inf for none
+	// Shift sets dst += x + a.
+	Shift func(dst, x []float32, a float32)
+	Max   func(x []float32) float32 // largest element; −Inf for none
 	// ExpSum sets dst = exp(a·(x − b)) and returns its sum.
 	ExpSum func(dst, x []float32, a, b float32) float32
 	// SoftmaxGrad sets ds = a·p·(dp − delta).

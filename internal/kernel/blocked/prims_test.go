@@ -63,10 +63,10 @@ func TestLoops(t *testing.T) {
 			loops := map[string]func(p blocked.Prims, x [][]float32) []float32{
 				"Add":             func(p blocked.Prims, x [][]float32) []float32 { p.Add(x[0], x[1], x[2]); return nil },
 				"Add in place":    func(p blocked.Prims, x [][]float32) []float32 { p.Add(x[0], x[0], x[2]); return nil },
-				"Axpy":            func(p blocked.Prims, x [][]float32) []float32 { p.Axpy(x[0], x[1], 1.5); return nil },
 				"Scale":           func(p blocked.Prims, x [][]float32) []float32 { p.Scale(x[0], x[1], -0.75); return nil },
 				"Dot":             func(p blocked.Prims, x [][]float32) []float32 { return []float32{p.Dot(x[1], x[2])} },
 				"Sum":             func(p blocked.Prims, x [][]float32) []float32 { return []float32{p.Sum(x[1])} },
+				"Shift":           func(p blocked.Prims, x [][]float32) []float32 { p.Shift(x[0], x[1], 1.5); return nil },
 				"Max":             func(p blocked.Prims, x [][]float32) []float32 { return []float32{p.Max(x[1])} },
 				"SumSquares":      func(p blocked.Prims, x [][]float32) []float32 { return []float32{float32(p.SumSquares(x[1]))} },
 				"ExpSum":          func(p blocked.Prims, x [][]float32) []float32 { return []float32{p.ExpSum(x[0], x[1], 0.3, 2)} },

@@ -6,6 +6,14 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
+// Measured (TestAccuracy, over patterns of all float32): exp is within 1.1 units in the last place, GELU and its
+// derivative within 4, tanh, silu and σ within 5. z of quick_gelu and gelu_new is rounded before the exponential, which
+// shows in their tails: 78 and 138 units where the value itself is below 1e-15.
+// Zen 5, one core, operands in L1 (BenchmarkLoops), ns an element, AVX-512 / AVX2: exp 0.18 / 0.41, GELU 0.48 / 0.91, its
+// derivative 0.54 / 0.92; plain Go in float64 takes 7.5, 22 and 17. Bound by the multipliers and, in GELU, the divider.
+// Tried: GELU from a fit in (4 − z)/(4 + z): 6.3 units near 0, where the variable is rounded. z/(z + 2.5) is exact there.
+// Tried: Φ first and then x·Φ: 7.3 units in the far tail, where e^−x²/2 alone is denormal.
+
 // exp emits x = e^(x + low), low a small correction or nil. x is clamped to [−104, 89], where the result has become 0 or
 // Inf; NaN stays NaN. t and q are scratch; v(13) and v(14) hold the clamps. With n = round(x·log2 e) and r = x − n·ln 2,
 // e^r = 1 + r + r²·q(r), q of degree 4: relative error 1.0e-8 before rounding.

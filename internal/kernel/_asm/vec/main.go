@@ -40,14 +40,15 @@ func (m *machine) maps() {
 	})
 	done()
 
-	r, n = m.function("vecAxpy", "func(dst, x *float32, a float32, n int)", "vecAxpy adds a·x to dst.", "dst", "x")
+	r, n = m.function("vecShift", "func(dst, x *float32, a float32, n int)", "vecShift adds x + a to dst.", "dst", "x")
 	m.arg("a", v(14))
 	m.loop(n, r, 4, func(b block) {
 		x := v(b.u * 2)
 		y := v(b.u*2 + 1)
 		b.load(r[1], x)
 		b.load(r[0], y)
-		VFMADD231PS(x, v(14), y)
+		VADDPS(v(14), x, x)
+		VADDPS(x, y, y)
 		b.store(y, r[0])
 	})
 	done()
