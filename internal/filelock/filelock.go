@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 )
 
 // ErrLocked says that another process (or another Lock of this process) holds the lock.
@@ -20,6 +21,10 @@ var ErrLocked = errors.New("locked by another process")
 type Lock struct {
 	file *os.File
 }
+
+// held keeps every lock that was taken and not given back. Without it a Lock that nobody refers to any more would be
+// collected, its file closed, and the lock dropped while the process still writes.
+var held sync.Map
 
 // TryLock opens path, creating it when it is not there, and takes an exclusive lock on it without waiting. It returns an
 // error that wraps ErrLocked when somebody else holds it. The file's content is neither read nor changed. A file that
@@ -38,13 +43,15 @@ func TryLock(path string) (*Lock, error) {
 			}
 			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), closeErr)
 		}
-		held, err := f.Stat()
+		mine, err := f.Stat()
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("lock: %w", err), f.Close())
 		}
 		named, err := os.Stat(path)
-		if err == nil && os.SameFile(held, named) {
-			return &Lock{file: f}, nil
+		if err == nil && os.SameFile(mine, named) {
+			l := &Lock{file: f}
+			held.Store(l, nil)
+			return l, nil
 		}
 		if err := f.Close(); err != nil {
 			return nil, fmt.Errorf("lock: %w", err)
@@ -59,6 +66,7 @@ func (l *Lock) Unlock() error {
 	}
 	f := l.file
 	l.file = nil
+	held.Delete(l)
 	if err := errors.Join(unlock(f), f.Close()); err != nil {
 		return fmt.Errorf("unlock %s: %w", f.Name(), err)
 	}

@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
+	"time"
 )
 
 func TestSecondLockFailsAtOnce(t *testing.T) {
@@ -91,5 +93,22 @@ func TestKilledHolder(t *testing.T) {
 	}
 	if err := l.Unlock(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A lock that nobody refers to any more stays until it is given back or the process ends.
+func TestForgottenLockStays(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	func() {
+		if _, err := TryLock(path); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	for range 3 {
+		runtime.GC()
+	}
+	time.Sleep(10 * time.Millisecond) // the file's cleanup would run in a goroutine of its own
+	if _, err := TryLock(path); !errors.Is(err, ErrLocked) {
+		t.Errorf("after a collection: got %v, want ErrLocked", err)
 	}
 }
