@@ -60,6 +60,13 @@ type Options struct {
 // ErrUsage says that an option makes no sense; the error names it.
 var ErrUsage = errors.New("wrong use")
 
+// usageError is an error that is ErrUsage, without saying so in front of what it says.
+type usageError struct{ error }
+
+func (e usageError) Is(target error) bool { return target == ErrUsage }
+
+func (e usageError) Unwrap() error { return e.error }
+
 // ErrNothing says that the input holds no record.
 var ErrNothing = errors.New("nothing to read")
 
@@ -120,9 +127,7 @@ type build struct {
 
 // prepare checks the options before anything is read or written.
 func prepare(o Options) (*build, error) {
-	usage := func(format string, args ...any) error {
-		return fmt.Errorf("%w: %w", ErrUsage, fmt.Errorf(format, args...))
-	}
+	usage := func(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 	if o.Threads == 0 {
 		o.Threads = runtime.GOMAXPROCS(0)
 	}
@@ -191,7 +196,7 @@ func (b *build) list(ctx context.Context) (source.Listing, map[string]bool, erro
 	}
 	odts, err := split.Carve(list.Files, b.o.ODTS)
 	if err != nil {
-		return list, nil, fmt.Errorf("%w: %w", ErrUsage, err)
+		return list, nil, usageError{err}
 	}
 	return list, odts, nil
 }
