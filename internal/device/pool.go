@@ -13,9 +13,12 @@ import (
 // pool is a kernel.Pool of persistent goroutines. The caller of Run is worker 0. Parts are handed out one by one by a
 // counter, so a slow worker takes fewer; which worker computes a part must not matter to the task.
 //
-// Waking a sleeping thread took 73 µs in the median on a virtual machine with 2 processors (channel send to first part),
-// as long as many kernels run. Workers therefore look for the next Run for about 100 µs before they sleep, and the caller
-// as long for the end of the last part; and a Run never waits for a worker that has not begun when all parts are taken.
+// Waking a sleeping thread took 73 µs in the median (channel send to first part; virtual machine, 2 processors), as long
+// as many kernels run. Workers therefore look for the next Run for about 100 µs before they sleep, and the caller as long
+// for the end of the last part; and a Run never waits for a worker that has not begun when all parts are taken. Linear
+// [512, 128]·[128, 128]ᵀ and LayerNorm in turn, avx512, mean of a kernel: 49 µs with one worker, 36 with two that sleep at
+// once, 27 with two that look. On a machine whose processors are taken by others looking costs more than it gives (60 µs
+// asleep, 70 to 100 looking, at a load of 9 on 2): the better case was preferred.
 type pool struct {
 	helpers []helper // all workers but the first
 	spin    int      // rounds of looking before sleeping
