@@ -92,3 +92,19 @@ func TestAvailableMemory(t *testing.T) {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 }
+
+// Whatever the files hold, the answer is an error or a number that is not negative.
+func FuzzLinuxMemory(f *testing.F) {
+	f.Add(meminfo, "0::/a/b\n", "max\n", "5\n", "inactive_file 3\n")
+	f.Add(meminfo, "11:memory:/\n", "9223372036854771712\n", "-1\n", "")
+	f.Add("MemAvailable: 1 kB\n", ":::\n0::\x00\n", "100", "9223372036854775807", "inactive_file 9223372036854775807\n")
+	f.Fuzz(func(t *testing.T, meminfo, groups, limit, use, stat string) {
+		n, err := linuxMemory(tree(map[string]string{
+			"proc/meminfo": meminfo, "proc/self/cgroup": groups,
+			"sys/fs/cgroup/memory.max": limit, "sys/fs/cgroup/memory.current": use, "sys/fs/cgroup/memory.stat": stat,
+		}))
+		if err == nil && n < 0 {
+			t.Errorf("%d bytes are available", n)
+		}
+	})
+}
