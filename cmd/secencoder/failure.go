@@ -8,7 +8,9 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/secencoder/secencoder/data/build"
 	"github.com/secencoder/secencoder/internal/atomicfile"
+	"github.com/secencoder/secencoder/train"
 )
 
 // errUsage is wrong use: exit code 2.
@@ -49,6 +51,11 @@ func usageOf(err error, args []string) error {
 		return &errUsage{errors.New("no verb given; try: secencoder quickstart, or secencoder --help")}
 	}
 	return &errUsage{fmt.Errorf("%w; see: secencoder %s--help", err, verb)}
+}
+
+// isUsage reports whether a library's error is wrong use.
+func isUsage(err error) bool {
+	return errors.Is(err, train.ErrUsage) || errors.Is(err, build.ErrUsage) || isDeviceUsage(err)
 }
 
 // fail prints the one sentence and returns the exit code.

@@ -128,6 +128,3 @@ func (t *trainReporter) Remark(text string) {
 	}
 	t.bar.Note("%s", text)
 }
-
-// isUsage reports whether a library's error is wrong use.
-func isUsage(err error) bool { return errors.Is(err, train.ErrUsage) || isDeviceUsage(err) }
