@@ -37,7 +37,7 @@ type Listing struct {
 }
 
 // List returns the files below In, in the order of data.SortFiles, which is the order of records everywhere after. Links
-// to files are followed. A file that is reached twice is listed once. The error names an entry of In that is not there, a
+// to files are followed, and an entry of In that is a link to a folder. A file that is reached twice is listed once. The error names an entry of In that is not there, a
 // folder that cannot be read, or a malformed pattern.
 func List(ctx context.Context, o ListOptions) (Listing, error) {
 	l := lister{depth: max(o.Depth, 1), keepGoing: o.KeepGoing, seen: map[string]bool{}}
@@ -52,11 +52,11 @@ func List(ctx context.Context, o ListOptions) (Listing, error) {
 		l.exclude = append(l.exclude, g)
 	}
 	for _, p := range o.Omit {
-		abs, err := filepath.Abs(p)
+		real, err := realPath(p)
 		if err != nil {
 			return Listing{}, err
 		}
-		l.omit = append(l.omit, abs)
+		l.omit = append(l.omit, real)
 	}
 	for _, in := range o.In {
 		if err := l.root(ctx, in); err != nil {
@@ -92,14 +92,18 @@ func (l *lister) root(ctx context.Context, in string) error {
 		// A pipe or device that is named itself is meant, and read as a stream.
 		return l.add(in, filepath.Base(in), info)
 	}
-	return filepath.WalkDir(in, func(path string, e fs.DirEntry, err error) error {
+	root := in
+	if link, err := os.Lstat(in); err == nil && link.Mode()&fs.ModeSymlink != 0 {
+		root += string(filepath.Separator) // a link that is named itself is meant; WalkDir enters it with a separator behind
+	}
+	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if ctxErr := ctx.Err(); ctxErr != nil {
 			return ctxErr
 		}
 		if err != nil {
-			return l.fail(path, err, path != in)
+			return l.fail(path, err, path != root)
 		}
-		if path == in {
+		if path == root {
 			return nil
 		}
 		rel, err := filepath.Rel(in, path)
@@ -153,28 +157,40 @@ func (l *lister) enter(path string) error {
 	if len(l.omit) == 0 {
 		return nil
 	}
-	abs, err := filepath.Abs(path)
+	real, err := realPath(path)
 	if err != nil {
 		return err
 	}
-	if slices.Contains(l.omit, abs) {
+	if slices.Contains(l.omit, real) {
 		return fs.SkipDir
 	}
 	return nil
 }
 
-func (l *lister) add(path, rel string, info fs.FileInfo) error {
+// realPath returns the absolute path without links, as far as it is there.
+func realPath(path string) (string, error) {
 	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		return real, nil
+	}
+	if real, err := filepath.EvalSymlinks(filepath.Dir(abs)); err == nil {
+		return filepath.Join(real, filepath.Base(abs)), nil // not made yet
+	}
+	return abs, nil
+}
+
+func (l *lister) add(path, rel string, info fs.FileInfo) error {
+	real, err := realPath(path)
 	if err != nil {
 		return err
 	}
-	if real, err := filepath.EvalSymlinks(abs); err == nil {
-		abs = real
-	}
-	if l.seen[abs] {
+	if l.seen[real] {
 		return nil
 	}
-	l.seen[abs] = true
+	l.seen[real] = true
 	f := data.File{Path: path, Rel: rel, Source: Name(rel, l.depth)}
 	if info != nil && info.Mode().IsRegular() {
 		f.Size = info.Size()

@@ -128,3 +128,25 @@ func TestListUnreadableFolder(t *testing.T) {
 		t.Fatalf("got %+v, %v", list, err)
 	}
 }
+
+// A link to a folder that is named itself is entered, and the output below it is still left out.
+func TestListLinkedRoot(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("links need a privilege on Windows")
+	}
+	dir := makeTree(t, map[string]string{"a/x.log": "1", "out/y.log": "1"})
+	link := filepath.Join(t.TempDir(), "logs")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	list, err := List(context.Background(), ListOptions{In: []string{link}, Omit: []string{filepath.Join(dir, "out"), filepath.Join(link, ".out.partial")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := rels(list.Files), []string{"a:a/x.log"}; !slices.Equal(got, want) {
+		t.Fatalf("got %q, want %q", got, want)
+	}
+	if got, want := list.Files[0].Path, filepath.Join(link, "a", "x.log"); got != want {
+		t.Errorf("path %s, want %s", got, want)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"unicode/utf8"
 
@@ -154,7 +155,7 @@ func Open(ctx context.Context, f data.File, o Options) (*Reader, error) {
 		r.close = in
 		return r, nil
 	}
-	file, err := os.Open(f.Path)
+	file, err := openFile(ctx, f.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -172,6 +173,28 @@ func Open(ctx context.Context, f data.File, o Options) (*Reader, error) {
 	}
 	r.close = file
 	return r, nil
+}
+
+// openFile is os.Open that ctx ends: a named pipe opens only when somebody writes to it.
+func openFile(ctx context.Context, path string) (*os.File, error) {
+	if info, err := os.Stat(path); err != nil || info.Mode()&fs.ModeNamedPipe == 0 {
+		return os.Open(path)
+	}
+	type opened struct {
+		file *os.File
+		err  error
+	}
+	result := make(chan opened, 1)
+	go func() {
+		file, err := os.Open(path)
+		result <- opened{file, err}
+	}()
+	select {
+	case o := <-result:
+		return o.file, o.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // NewReader is Open for a stream; name stands in errors.
