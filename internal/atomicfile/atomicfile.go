@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -23,8 +24,15 @@ var serial atomic.Uint64
 
 // WriteFile replaces the file path by what write writes, or leaves everything as it was and returns the error. The
 // writer passed to write is buffered nowhere; callers that write in small portions wrap it. Errors of write are returned
-// as they are, others name the file. It may run concurrently; with the same path the last one to finish stays.
+// as they are, others name the file. It may run concurrently; with the same path the last one to finish stays. A link is
+// followed; a device or pipe (/dev/stdout) is never replaced but written to as it is; a folder is refused with ErrExists.
 func WriteFile(path string, write func(io.Writer) error) (err error) {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return writeThrough(path, info, write)
+	}
 	f, err := createTemp(path)
 	if err != nil {
 		return err
@@ -53,6 +61,18 @@ func WriteFile(path string, write func(io.Writer) error) (err error) {
 	return syncDir(filepath.Dir(path))
 }
 
+// writeThrough writes to what has a name but is no file that could be replaced.
+func writeThrough(path string, info os.FileInfo, write func(io.Writer) error) error {
+	if info.IsDir() {
+		return fmt.Errorf("%s: %w and is a folder", path, ErrExists)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
+}
+
 // createTemp opens a new file beside path with the permissions that a file of the user has (os.CreateTemp's are
 // narrower, which surprises whoever shares a folder).
 func createTemp(path string) (*os.File, error) {
@@ -65,6 +85,10 @@ func createTemp(path string) (*os.File, error) {
 			continue
 		}
 		if err != nil {
+			var place *fs.PathError // names the temporary file, which tells nobody anything
+			if errors.As(err, &place) {
+				err = place.Err
+			}
 			return nil, fmt.Errorf("create %s: %w", path, err)
 		}
 		return f, nil

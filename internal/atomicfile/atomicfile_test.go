@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 )
 
@@ -70,6 +73,57 @@ func TestWriteFileReplacesWhole(t *testing.T) {
 		t.Fatalf("after a failed write: got %q, want what was there", got)
 	}
 	if got := names(t, dir); len(got) != 1 {
+		t.Fatalf("left behind: %q", got)
+	}
+}
+
+// Devices, links and folders stay what they are.
+func TestWriteFileKeepsWhatIsNoFile(t *testing.T) {
+	dir := t.TempDir()
+	hello := func(w io.Writer) error {
+		_, err := io.WriteString(w, "hello")
+		return err
+	}
+	if runtime.GOOS != "windows" {
+		// A socket stands for a device: it is no file, and opening it fails instead of doing harm.
+		place, err := os.MkdirTemp("", "s") // a socket's name is short
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(place)
+		socket := filepath.Join(place, "socket")
+		listener, err := net.Listen("unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		if err := WriteFile(socket, hello); err == nil {
+			t.Error("writing to a socket as a file: want an error")
+		}
+		if info, err := os.Lstat(socket); err != nil || info.Mode()&os.ModeSocket == 0 {
+			t.Fatalf("the socket was replaced: %v, %v", info, err)
+		}
+		target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
+		write(t, target, "old")
+		if err := os.Symlink(target, link); err != nil {
+			t.Fatal(err)
+		}
+		if err := WriteFile(link, hello); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 || read(t, target) != "hello" {
+			t.Fatalf("the link is %v, %v, and its target holds %q", info, err, read(t, target))
+		}
+	}
+	before := names(t, dir)
+	if err := WriteFile(dir, hello); !errors.Is(err, ErrExists) {
+		t.Fatalf("over a folder: got %v, want ErrExists", err)
+	}
+	missing := filepath.Join(dir, "no", "file")
+	if err := WriteFile(missing, hello); err == nil || strings.Contains(err.Error(), ".tmp") || !strings.Contains(err.Error(), missing) {
+		t.Fatalf("in a missing folder: %v", err)
+	}
+	if got := names(t, dir); len(got) != len(before) {
 		t.Fatalf("left behind: %q", got)
 	}
 }
