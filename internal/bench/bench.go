@@ -62,6 +62,7 @@ type Slice struct {
 	Median      float64  `json:"median"`
 	Best        float64  `json:"best_tenth"`
 	ShareOfPeak *float64 `json:"share_of_peak,omitempty"`
+	PerCPU      float64  `json:"per_cpu_second,omitempty"` // work per second of processor time: what others take does not count
 	Runs        int      `json:"runs"`
 	Seconds     float64  `json:"median_seconds"` // of one run
 }
@@ -110,9 +111,28 @@ func (t times) at(q float64) float64 {
 func (t times) median() float64 { return t.at(0.5) }
 func (t times) best() float64   { return t.at(0.1) }
 
-// slice sums up runs of work (in units) that took t.
-func (t times) slice(name, unit string, threads int, work float64) Slice {
-	return Slice{Case: name, Threads: threads, Unit: unit, Median: work / t.median(), Best: work / t.best(), Runs: len(t), Seconds: t.median()}
+// timed are the slices of one case.
+type timed struct {
+	times
+	cpu float64 // processor time of all of them
+}
+
+// run times f once more.
+func (t *timed) run(f func() error) error {
+	cpu := cpuSeconds()
+	var err error
+	t.times = append(t.times, clock(func() { err = f() }))
+	t.cpu += cpuSeconds() - cpu
+	return err
+}
+
+// slice sums up runs of work (in units) each.
+func (t *timed) slice(name, unit string, threads int, work float64) Slice {
+	s := Slice{Case: name, Threads: threads, Unit: unit, Median: work / t.median(), Best: work / t.best(), Runs: len(t.times), Seconds: t.median()}
+	if t.cpu > 0 {
+		s.PerCPU = work * float64(len(t.times)) / t.cpu
+	}
+	return s
 }
 
 // clock times one run.

@@ -145,17 +145,16 @@ func (e *encoder) measure(ctx context.Context, o Options, flop float64, step fun
 			return nil, err
 		}
 	}
-	var seconds, peaks times
-	for from := time.Now(); len(seconds) == 0 || !e.long && (len(seconds) < 3 || time.Since(from) < o.duration()); {
+	var seconds timed
+	var peaks times
+	for from := time.Now(); len(seconds.times) == 0 || !e.long && (len(seconds.times) < 3 || time.Since(from) < o.duration()); {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		if p := peak(e.dev.Family(), e.dev.Threads()); p > 0 {
 			peaks = append(peaks, p)
 		}
-		var err error
-		seconds = append(seconds, clock(func() { err = step() }))
-		if err != nil {
+		if err := seconds.run(step); err != nil {
 			return nil, err
 		}
 	}

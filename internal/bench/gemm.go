@@ -138,12 +138,12 @@ func gemmCase(ctx context.Context, dev *device.Device, s shape, limit time.Durat
 		func() { k.LinearGrad(0, &dx) },
 		func() { k.LinearGrad(0, &dw) },
 	}
-	seconds := make([]times, len(run))
+	seconds := make([]timed, len(run))
 	var peaks times
 	for _, f := range run {
 		f() // takes scratch memory
 	}
-	for from := time.Now(); len(seconds[0]) < 3 || time.Since(from) < limit; {
+	for from := time.Now(); len(seconds[0].times) < 3 || time.Since(from) < limit; {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
@@ -151,16 +151,14 @@ func gemmCase(ctx context.Context, dev *device.Device, s shape, limit time.Durat
 			peaks = append(peaks, p)
 		}
 		for i, f := range run {
-			var err error
-			seconds[i] = append(seconds[i], clock(func() { f(); err = k.Sync(0) }))
-			if err != nil {
+			if err := seconds[i].run(func() error { f(); return k.Sync(0) }); err != nil {
 				return nil, nil, err
 			}
 		}
 	}
 	var list []Slice
-	for i, t := range seconds {
-		one := t.slice(fmt.Sprintf("%s %dx%dx%d", products[i], s.T, s.in, s.out), "gflops", dev.Threads(), s.flop())
+	for i := range seconds {
+		one := seconds[i].slice(fmt.Sprintf("%s %dx%dx%d", products[i], s.T, s.in, s.out), "gflops", dev.Threads(), s.flop())
 		if len(peaks) > 0 {
 			share := one.Best / peaks.at(0.9)
 			one.ShareOfPeak = &share

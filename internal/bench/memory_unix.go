@@ -19,3 +19,12 @@ func peakBytes() int64 {
 	}
 	return int64(u.Maxrss) * 1024
 }
+
+// cpuSeconds returns the processor time that the process has used, on all cores.
+func cpuSeconds() float64 {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return float64(u.Utime.Nano()+u.Stime.Nano()) * 1e-9
+}

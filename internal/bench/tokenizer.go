@@ -88,7 +88,7 @@ func each(lines [][]byte) iter.Seq2[[]byte, error] {
 }
 
 // encode times slices in which n encoders encode tokenizerSlice bytes each, and returns the bytes of one slice.
-func encode(ctx context.Context, t *tokenizer.Tokenizer, lines [][]byte, n int, limit time.Duration) (seconds times, size float64, err error) {
+func encode(ctx context.Context, t *tokenizer.Tokenizer, lines [][]byte, n int, limit time.Duration) (seconds timed, size float64, err error) {
 	mean := 0
 	for _, l := range lines {
 		mean += len(l)
@@ -100,12 +100,12 @@ func encode(ctx context.Context, t *tokenizer.Tokenizer, lines [][]byte, n int, 
 		encoders[i] = t.NewEncoder()
 	}
 	at, total := 0, 0
-	for from := time.Now(); len(seconds) < 3 || time.Since(from) < limit; {
+	for from := time.Now(); len(seconds.times) < 3 || time.Since(from) < limit; {
 		if err := ctx.Err(); err != nil {
-			return nil, 0, err
+			return timed{}, 0, err
 		}
 		var wg sync.WaitGroup
-		seconds = append(seconds, clock(func() {
+		err := seconds.run(func() error {
 			for i := range encoders {
 				first := at + i*step
 				wg.Go(func() {
@@ -115,11 +115,15 @@ func encode(ctx context.Context, t *tokenizer.Tokenizer, lines [][]byte, n int, 
 				})
 			}
 			wg.Wait()
-		}))
+			return nil
+		})
+		if err != nil {
+			return timed{}, 0, err
+		}
 		for j := range n * step {
 			total += len(lines[(at+j)%len(lines)])
 		}
 		at += n * step
 	}
-	return seconds, float64(total) / float64(len(seconds)), nil
+	return seconds, float64(total) / float64(len(seconds.times)), nil
 }

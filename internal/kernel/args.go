@@ -299,6 +299,27 @@ type ClassifyLossGradArgs struct {
 	Kind           LossKind
 }
 
+// SpanLossArgs: the loss of extractive question answering (HF DebertaV2ForQuestionAnswering). Column 0 of the logits
+// scores each token as the first one of the answer, column 1 as the last one; both compete within their piece alone.
+// Loss = (L₀ + L₁)/2, L_c the mean over the pieces whose label c is one of their places of
+// logsumexp(column c of the piece) − logit[label], 0 if there is none.
+type SpanLossArgs struct {
+	Header Buf
+	Logits Buf // [T, 2]
+	Labels Buf // I32 [T/2, 2]: place in the piece of the answer's first and last token; outside of the piece: left out
+	Loss   Buf // [1]
+	T      int
+}
+
+// SpanLossGradArgs: dLogits, every row in use written, 0 in the columns of pieces that are left out.
+type SpanLossGradArgs struct {
+	Header         Buf
+	Logits, Labels Buf
+	DLoss          Buf // [1]
+	DLogits        Buf // [T, 2]
+	T              int
+}
+
 // AddArgs: out = a + b elementwise; out may be a or b.
 type AddArgs struct {
 	A, B, Out Buf
@@ -346,6 +367,8 @@ type Kernels interface {
 	PoolGrad(Stream, *PoolGradArgs)
 	ClassifyLoss(Stream, *ClassifyLossArgs)
 	ClassifyLossGrad(Stream, *ClassifyLossGradArgs)
+	SpanLoss(Stream, *SpanLossArgs)
+	SpanLossGrad(Stream, *SpanLossGradArgs)
 	Add(Stream, *AddArgs)
 	AdamW(Stream, *AdamWArgs)
 	SumSquares(Stream, *SumSquaresArgs) float64

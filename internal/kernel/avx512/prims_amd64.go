@@ -26,6 +26,7 @@ func Prims() blocked.Prims {
 	}
 	p.Act, p.ActGrad = act, actGrad
 	p.NormRow, p.NormGradRow = normRow, normGradRow
+	p.AddLooked, p.SumLooked = addLookedTo, sumLookedOf
 	p.AdamW = adamW
 	p.Dropout, p.DropoutHalf = dropout, dropoutHalf
 	p.SumSquares = func(x []float32) float64 { return vecSumSquares(ptr(x), len(x)) }

@@ -188,10 +188,7 @@ func (k *Kernels) scatterKey(w *attentionScratch, t *tileOf) {
 			copy(g[c.k2-1-c.slot(i-t.j0)-t.keyBase:], row)
 			continue
 		}
-		slots := c.slots[i-t.j1+1+c.reach:][:nk]
-		for j, x := range row {
-			g[c.k2-1-int(slots[nk-1-j])-t.keyBase] += x
-		}
+		k.sumLooked(row, g, k.keySlots(i, t.j0), t.keyBase)
 	}
 }
 
@@ -215,13 +212,12 @@ func (k *Kernels) scatterQuery(w *attentionScratch, t *tileOf) {
 		k.p.AddTransposed(w.tk[c.slot(t.i0-t.j0)-t.queryBase:], t.queryLD-1, w.s, t.ld, nk, q)
 		return
 	}
-	for j := t.j0; j < t.j1; j++ {
-		h := w.tk[(j-t.j0)*t.queryLD:][:t.queryW]
-		at := j - t.j0
-		for _, s := range c.slots[t.i0-j+c.reach:][:q] {
-			h[int(s)-t.queryBase] += w.s[at]
-			at += t.ld
-		}
+	ld := upTo(q, 16) // dP is done with
+	turned := grow(&w.dp, nk*ld)
+	clear(turned)
+	k.p.AddTransposed(turned, ld, w.s, t.ld, nk, q)
+	for j := range nk {
+		k.sumLooked(turned[j*ld:][:q], w.tk[j*t.queryLD:][:t.queryW], c.slots[t.i0-t.j0-j+c.reach:], t.queryBase)
 	}
 }
 

@@ -44,11 +44,12 @@ type worker struct {
 
 // shared is scratch that the parts of one call fill together.
 type shared struct {
-	b       []float32 // packed B
-	partial []float32 // partial sums by chunk
-	sums    []float64
-	items   []attentionItem
-	starts  []int32
+	b        []float32 // packed B
+	partial  []float32 // partial sums by chunk
+	sums     []float64
+	items    []attentionItem
+	starts   []int32
+	reversed []int16
 }
 
 // operands holds the argument struct of the running call; parts read it.

@@ -142,10 +142,13 @@ func calls() map[string]func(w *world) {
 		}
 	}
 	for _, v := range []struct {
-		c2p, p2c      bool
-		a, d, buckets int
-		p             float32
-	}{{true, true, 2, 8, 16, 0}, {true, true, 3, 20, 64, 0.2}, {true, false, 2, 64, 16, 0}, {false, true, 1, 17, 7, 0.1}, {false, false, 2, 32, 8, 0}, {true, true, 2, 64, 256, 0}} {
+		c2p, p2c           bool
+		a, d, buckets, far int // far 12 at 16 buckets passes slots over
+		p                  float32
+	}{
+		{true, true, 2, 8, 16, 64, 0}, {true, true, 3, 20, 64, 256, 0.2}, {true, false, 2, 64, 16, 64, 0}, {false, true, 1, 17, 7, 28, 0.1},
+		{false, false, 2, 32, 8, 32, 0}, {true, true, 2, 64, 256, 1024, 0}, {true, true, 1, 16, 16, 12, 0}, {true, true, 1, 16, 32, 200, 0},
+	} {
 		m[fmt.Sprintf("attention/%v", v)] = func(w *world) {
 			h, span := v.a*v.d, v.buckets
 			f := 1
@@ -156,7 +159,7 @@ func calls() map[string]func(w *world) {
 			if v.p2c {
 				f, rows = f+1, rows+2*span
 			}
-			slots := kernel.Slots(v.buckets, 4*v.buckets, w.T)
+			slots := kernel.Slots(v.buckets, v.far, w.T)
 			a := kernel.AttentionArgs{Header: w.header, QKV: w.in(w.T*3*h, 1), Slots: kernel.FromI16(slots), Out: w.res("out", w.T*h, 0), LSE: w.res("lse", w.T*v.a, 0),
 				Reach: w.T, A: v.a, D: v.d, K: span, C2P: v.c2p, P2C: v.p2c, Sigma: float32(math.Sqrt(float64(v.d * f))), Drop: kernel.Dropout{P: v.p, Site: 9}, T: w.T}
 			if rows > 0 {

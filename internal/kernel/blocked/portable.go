@@ -17,7 +17,7 @@ func Portable() Prims {
 		ExpSum: expSum, SoftmaxGrad: softmaxGrad, Act: act, ActGrad: actGrad,
 		NormRow: normRow, NormGradRow: normGradRow,
 		Dropout: dropout, DropoutHalf: dropoutHalf,
-		AddTransposed: addTransposed, AdamW: adamW, SumSquares: sumSquares,
+		AddLooked: addLooked, SumLooked: sumLooked, AddTransposed: addTransposed, AdamW: adamW, SumSquares: sumSquares,
 	}
 }
 
@@ -243,6 +243,20 @@ func dropoutHalf(dst, src []float32, call uint64, c Counter, threshold uint32, s
 		} else {
 			dst[i] = 0
 		}
+	}
+}
+
+func addLooked(x, table []float32, index []int16, base int) {
+	index = index[:len(x)]
+	for i := range x {
+		x[i] += table[int(index[i])-base]
+	}
+}
+
+func sumLooked(x, table []float32, index []int16, base int) {
+	index = index[:len(x)]
+	for i, v := range x {
+		table[int(index[i])-base] += v
 	}
 }
 

@@ -234,6 +234,45 @@ func TestTile(t *testing.T) {
 	}
 }
 
+// TestLooked holds the look-ups against the portable ones, at all lengths to 100, with runs of all lengths. A sum of 16
+// values of size about 1 from prefix sums is off by at most 16·2^-24·Σ|x|.
+func TestLooked(t *testing.T) {
+	want := blocked.Portable()
+	for _, p := range vectors(t) {
+		rnd := rand.New(rand.NewPCG(9, 10))
+		for n := range 101 {
+			for odds := 1; odds < 30; odds *= 3 {
+				index, base := make([]int16, n), rnd.IntN(500)
+				at := base + rnd.IntN(9)
+				for i := range index {
+					if rnd.IntN(odds) == 0 && i > 0 {
+						at++
+					}
+					index[i] = int16(at)
+				}
+				wide, intact := guarded(rnd, n+9+15)
+				table := wide[:n+9]
+				x, sound := guarded(rnd, n)
+				for name, f := range map[string][2]func(x, table []float32, index []int16, base int){
+					"AddLooked": {p.AddLooked, want.AddLooked}, "SumLooked": {p.SumLooked, want.SumLooked},
+				} {
+					x2, wide2 := append([]float32(nil), x...), append([]float32(nil), wide...)
+					f[0](x, table, index, base)
+					f[1](x2, wide2, index, base)
+					for i := range wide {
+						if !near(float64(wide[i]), float64(wide2[i]), 0x1p-15) || i < n && !near(float64(x[i]), float64(x2[i]), 0x1p-20) {
+							t.Fatalf("%s: %s(%d, runs of %d): element %d differs", p.Name, name, n, odds, i)
+						}
+					}
+				}
+				if !intact() || !sound() {
+					t.Fatalf("%s: looking up %d elements writes beyond", p.Name, n)
+				}
+			}
+		}
+	}
+}
+
 // TestDropoutBits wants the masks of the portable loops, whatever the length, the first element and the carries.
 func TestDropoutBits(t *testing.T) {
 	want := blocked.Portable()
