@@ -151,9 +151,7 @@ func (e *encoder) measure(ctx context.Context, o Options, flop float64, step fun
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if p := peak(e.dev.Family(), e.dev.Threads()); p > 0 {
-			peaks = append(peaks, p)
-		}
+		peaks = append(peaks, peak(e.dev.Family(), e.dev.Threads())...)
 		if err := seconds.run(step); err != nil {
 			return nil, err
 		}

@@ -95,7 +95,7 @@ func gemmShapes(o Options) ([]shape, error) {
 	return list, nil
 }
 
-// gemmCases measures all shapes on a device of its own, for limit each.
+// gemmCases measures all shapes on a device of its own, for limit each; the peak is that of all its slices.
 func gemmCases(ctx context.Context, o device.Options, shapes []shape, limit time.Duration, seed uint64) (list []Slice, peaks times, err error) {
 	dev, err := device.Open(o)
 	if err != nil {
@@ -108,6 +108,13 @@ func gemmCases(ctx context.Context, o device.Options, shapes []shape, limit time
 			return nil, nil, err
 		}
 		list, peaks = append(list, l...), append(peaks, p...)
+	}
+	if len(peaks) > 0 {
+		top := peaks.at(0.9)
+		for i := range list {
+			share := list[i].Best / top
+			list[i].ShareOfPeak = &share
+		}
 	}
 	return list, peaks, nil
 }
@@ -147,9 +154,7 @@ func gemmCase(ctx context.Context, dev *device.Device, s shape, limit time.Durat
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		if p := peak(dev.Family(), dev.Threads()); p > 0 {
-			peaks = append(peaks, p)
-		}
+		peaks = append(peaks, peak(dev.Family(), dev.Threads())...)
 		for i, f := range run {
 			if err := seconds[i].run(func() error { f(); return k.Sync(0) }); err != nil {
 				return nil, nil, err
@@ -158,12 +163,7 @@ func gemmCase(ctx context.Context, dev *device.Device, s shape, limit time.Durat
 	}
 	var list []Slice
 	for i := range seconds {
-		one := seconds[i].slice(fmt.Sprintf("%s %dx%dx%d", products[i], s.T, s.in, s.out), "gflops", dev.Threads(), s.flop())
-		if len(peaks) > 0 {
-			share := one.Best / peaks.at(0.9)
-			one.ShareOfPeak = &share
-		}
-		list = append(list, one)
+		list = append(list, seconds[i].slice(fmt.Sprintf("%s %dx%dx%d", products[i], s.T, s.in, s.out), "gflops", dev.Threads(), s.flop()))
 	}
 	return list, peaks, nil
 }

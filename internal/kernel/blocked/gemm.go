@@ -12,12 +12,14 @@ package blocked
 // 87 % of the peak, 2,048×256×1,024, whose C is 8 MiB, 71 %. Measured on two cores of an AMD EPYC of family 26 (Zen 5; best tenth of
 // short slices, machine shared; docs/bench/cpu-f32.md): one thread 165 to 228 GFLOP/s of 238 at the shapes of the
 // presets, two threads up to 389 of 489; AVX2 see there.
+// Tried: packing all of a B of 2,048 terms at once, 8 MiB: 2,048×1,024×256 dw 148 GFLOP/s in the median, 171 in blocks.
 // Tried: depth 128, 192, 384 and blocks of 5 panels: best slices within 5 % of each other, no reason to choose.
 
 const (
 	depth      = 256     // terms that accumulate in registers: an A panel of 14 rows takes 14 KiB, two B panels 32 KiB
 	rowPanels  = 10      // panels of A in one block: 140 rows × 256 × 4 B = 140 KiB of L2
 	packedB    = 4 << 20 // floats of packed B at once; wider products run in column chunks
+	smallC     = 1 << 19 // floats: a C that small passes the caches once more rather than a long B
 	gemmParts  = 12      // parts aimed at
 	packPanels = 4       // panels of B packed by one part
 )
@@ -88,7 +90,8 @@ type gemm struct {
 	j0, j1      int                                  // column chunk
 	mb, nb      int
 	rows, cols  int // parts in each direction
-	kBlocks     int
+	block0      int // blocks of terms that are packed now
+	block1      int
 	panelGroups int
 }
 
@@ -98,21 +101,27 @@ func (k *Kernels) product() {
 	if g.m == 0 || g.n == 0 {
 		return
 	}
-	g.kBlocks = max(1, parts(g.k, depth))
+	kBlocks := max(1, parts(g.k, depth))
 	chunk := max(k.p.NR, packedB/max(1, g.k)/64*64)
+	mr := k.p.MR
+	g.mb = min(max(upTo(parts(g.m, gemmParts), mr), mr), rowPanels*mr)
+	g.rows = parts(g.m, g.mb)
 	for g.j0 = 0; g.j0 < g.n; g.j0 = g.j1 {
 		g.j1 = min(g.j0+chunk, g.n)
 		width := upTo(g.j1-g.j0, 16)
-		grow(&k.s.b, width*g.k)
 		g.panelGroups = parts(width/16, packPanels)
-		k.run(g.panelGroups*g.kBlocks, (*Kernels).packPart)
-
-		mr := k.p.MR
-		g.mb = min(max(upTo(parts(g.m, gemmParts), mr), mr), rowPanels*mr)
-		g.rows = parts(g.m, g.mb)
 		g.nb = upTo(max(4*k.p.NR, parts(width, max(1, gemmParts/g.rows))), k.p.NR)
 		g.cols = parts(width, g.nb)
-		k.run(g.rows*g.cols, (*Kernels).gemmPart)
+		blocks := kBlocks
+		if g.m*width <= smallC {
+			blocks = max(1, smallC/(width*depth))
+		}
+		for g.block0 = 0; g.block0 < kBlocks; g.block0 = g.block1 {
+			g.block1 = min(g.block0+blocks, kBlocks)
+			grow(&k.s.b, width*(min(g.block1*depth, g.k)-g.block0*depth))
+			k.run(g.panelGroups*(g.block1-g.block0), (*Kernels).packPart)
+			k.run(g.rows*g.cols, (*Kernels).gemmPart)
+		}
 	}
 	*g = gemm{}
 }
@@ -120,7 +129,7 @@ func (k *Kernels) product() {
 // packPart packs a few panels of one block of terms.
 func (k *Kernels) packPart(part, w int) {
 	g := &k.g
-	kb, group := part/g.panelGroups, part%g.panelGroups
+	kb, group := g.block0+part/g.panelGroups, part%g.panelGroups
 	p0, p1 := span(kb, depth, g.k)
 	j0, j1 := span(group, 16*packPanels, g.j1-g.j0)
 	b, offset := g.b, g.j0
@@ -134,7 +143,7 @@ func (k *Kernels) packPart(part, w int) {
 
 // packedAt returns the packed B of the column chunk from block p0 … p1, column j0 of the chunk.
 func (k *Kernels) packedAt(p0, p1, j0 int) []float32 {
-	return k.s.b[p0*upTo(k.g.j1-k.g.j0, 16)+j0*(p1-p0):]
+	return k.s.b[(p0-k.g.block0*depth)*upTo(k.g.j1-k.g.j0, 16)+j0*(p1-p0):]
 }
 
 // gemmPart makes one block of C.
@@ -143,18 +152,18 @@ func (k *Kernels) gemmPart(part, w int) {
 	i0, i1 := span(part%g.rows, g.mb, g.m)
 	j0, j1 := span(part/g.rows, g.nb, g.j1-g.j0)
 	c := g.c[i0*g.ldc+g.j0+j0:]
-	if g.beta != 0 && g.beta != 1 {
+	if g.block0 == 0 && g.beta != 0 && g.beta != 1 {
 		for i := range i1 - i0 {
 			row := c[i*g.ldc:][:j1-j0]
 			k.p.Scale(row, row, g.beta)
 		}
 	}
 	var bias []float32
-	if g.bias != nil {
+	if g.bias != nil && g.block0 == 0 {
 		bias = g.bias[g.j0+j0 : g.j0+j1]
 	}
 	packed := grow(&k.workers[w].a, upTo(i1-i0, k.p.MR)*min(depth, max(1, g.k)))
-	for kb := range g.kBlocks {
+	for kb := g.block0; kb < g.block1; kb++ {
 		p0, p1 := span(kb, depth, g.k)
 		if g.dropA != nil {
 			a := k.dropped(&k.workers[w].x, g.a, g.dropA, i0, i1, p0, p1)
@@ -165,7 +174,7 @@ func (k *Kernels) gemmPart(part, w int) {
 		k.multiply(i1-i0, j1-j0, p1-p0, packed, k.packedAt(p0, p1, j0), 16*(p1-p0), c, g.ldc, bias, g.beta != 0 || kb > 0)
 		bias = nil
 	}
-	if g.after != nil {
+	if g.after != nil && g.block1*depth >= g.k {
 		g.after(k, i0, i1, g.j0+j0, g.j0+j1)
 	}
 }
