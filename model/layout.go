@@ -16,6 +16,7 @@ type Tensor struct {
 	Offset   int
 	Decay    bool // weight decay applies: not to biases, not to LayerNorm
 	ZeroGrad bool // its gradient is zero by analysis (softmax ignores what is constant in a row)
+	Idle     bool // nothing that is computed reads it: it has no gradient, and training leaves it as it is, decay included
 
 	init initKind
 }
@@ -85,13 +86,15 @@ func layout(c *Config, heads Heads) []Tensor {
 		weight("deberta.embeddings.embed_proj", h, e)
 	}
 	norm("deberta.embeddings.LayerNorm", h)
+	idle := !c2p && !p2c // the position table serves neither term
 	if c.RelativeAttention {
-		weight("deberta.encoder.rel_embeddings", 2*c.AttentionSpan(), h)
+		add("deberta.encoder.rel_embeddings.weight", initNormal, true, 2*c.AttentionSpan(), h).Idle = idle
 	}
 	if c.NormRel() {
-		add("deberta.encoder.LayerNorm.weight", initOne, false, h)
+		add("deberta.encoder.LayerNorm.weight", initOne, false, h).Idle = idle
 		// Through Pk the bias adds Q_i·(Wk β) to every key alike; only Pq makes it depend on the key.
-		bias("deberta.encoder.LayerNorm", h).ZeroGrad = c2p && !p2c
+		b := bias("deberta.encoder.LayerNorm", h)
+		b.ZeroGrad, b.Idle = c2p && !p2c, idle
 	}
 	if c.ConvKernelSize > 0 {
 		linear3 := "deberta.encoder.conv.conv"

@@ -3,6 +3,7 @@ package model
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -49,6 +50,37 @@ func TestPooling(t *testing.T) {
 				if diff := math.Abs(float64(got[i*c.HiddenSize+k]) - want); !(diff <= 0x1p-20) {
 					t.Fatalf("pool %d: piece %d, dimension %d: %v, want %v", pool, i, k, got[i*c.HiddenSize+k], want)
 				}
+			}
+		}
+	}
+}
+
+// What the layout calls idle is what no gradient reaches.
+func TestIdleTensorsAreThoseWithoutGradient(t *testing.T) {
+	configs := map[string]func(*Config){
+		"no terms":     func(c *Config) { c.PosAttType = nil },
+		"c2p":          func(c *Config) { c.PosAttType = []string{"c2p"} },
+		"p2c":          func(c *Config) { c.PosAttType = []string{"p2c"} },
+		"not relative": func(c *Config) { c.RelativeAttention = false },
+	}
+	maps.Copy(configs, planConfigs)
+	for name, change := range configs {
+		c := planConfig(change)
+		o := CompileOptions{Tokens: 8, Mode: ModeTrain}
+		if err := o.check(c); err != nil {
+			t.Fatal(err)
+		}
+		g, _, _, err := build(c, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, gradient := range g.Gradients() {
+			tensor, ok := g.tensors[gradient.Leaf.Node.Name()]
+			if !ok {
+				continue // several tensors fused, which always have a gradient
+			}
+			if none := len(gradient.Terms) == 0; none != (tensor.Idle || tensor.ZeroGrad) {
+				t.Errorf("%s: %s: without gradient is %v, idle %v, zero by analysis %v", name, tensor.Name, none, tensor.Idle, tensor.ZeroGrad)
 			}
 		}
 	}

@@ -19,7 +19,7 @@ type optimizer struct {
 	clip                         float64 // 0: off
 }
 
-// decayRange is a run of adjacent tensors that are decayed alike.
+// decayRange is a run of adjacent tensors that are updated, and decayed alike.
 type decayRange struct {
 	start, end int // elements of the arena
 	decay      bool
@@ -32,6 +32,9 @@ func newOptimizer(k kernel.Kernels, p *model.Params, c *Config) *optimizer {
 	}
 	o.first, o.second = p.Moments()
 	for _, t := range p.Tensors() {
+		if t.Idle {
+			continue // as torch passes over parameters without a gradient
+		}
 		end := t.Offset + t.Size()
 		if n := len(o.ranges); n > 0 && o.ranges[n-1].decay == t.Decay && o.ranges[n-1].end == t.Offset {
 			o.ranges[n-1].end = end

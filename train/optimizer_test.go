@@ -1,8 +1,10 @@
 package train
 
 import (
+	"errors"
 	"math"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/secencoder/secencoder/internal/device"
@@ -96,6 +98,49 @@ func TestOptimizerFollowsTheFormula(t *testing.T) {
 	}
 	if c.Clip = 0; newOptimizer(dev.Kernels(), p, c).coefficient(1e9) != 1 {
 		t.Error("clip 0 clips")
+	}
+}
+
+// TestIdleTensorsStay holds what torch's AdamW does with a parameter that never gets a gradient: nothing, decay included.
+func TestIdleTensorsStay(t *testing.T) {
+	_, size := fixture(t)
+	cfg, err := model.ReadConfig(size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.PosAttType = nil
+	dev, err := device.Open(device.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	p, err := model.NewParams(cfg, model.Heads{MLM: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	p.Init(5)
+	if err := errors.Join(p.AllocateGrads(), p.AllocateMoments()); err != nil {
+		t.Fatal(err)
+	}
+	before := slices.Clone(p.Weights())
+	o := newOptimizer(dev.Kernels(), p, &Config{Beta1: 0.9, Beta2: 0.98, Epsilon: 1e-6, WeightDecay: 0.1})
+	if err := o.update(1, 0.5, 0); err != nil { // all gradients are zero: nothing but decay
+		t.Fatal(err)
+	}
+	idle := 0
+	for _, tensor := range p.Tensors() {
+		was := before[tensor.Offset : tensor.Offset+tensor.Size()]
+		same := slices.Equal(was, p.Weight(tensor.Name))
+		if want := tensor.Idle || !tensor.Decay; same != want {
+			t.Errorf("%s: unchanged is %v, want %v", tensor.Name, same, want)
+		}
+		if tensor.Idle {
+			idle++
+		}
+	}
+	if idle != 3 {
+		t.Errorf("%d tensors are idle, want the position table and its LayerNorm", idle)
 	}
 }
 
