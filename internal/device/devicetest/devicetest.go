@@ -51,6 +51,7 @@ func Run(t *testing.T, open Open) {
 		{"MLMLoss", mlmLossCases}, {"MLMLossGrad", mlmLossGradCases},
 		{"Pool", poolCases}, {"PoolGrad", poolGradCases},
 		{"ClassifyLoss", classifyLossCases}, {"ClassifyLossGrad", classifyLossGradCases},
+		{"SpanLoss", spanLossCases}, {"SpanLossGrad", spanLossGradCases},
 		{"Add", addCases}, {"AdamW", adamWCases}, {"SumSquares", sumSquaresCases},
 		{"DropoutMasks", dropoutMaskCases}, {"NotANumber", nanCases},
 	} {
