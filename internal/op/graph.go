@@ -1,6 +1,6 @@
 // Package op holds the words that the model's graph is written in: Gorgonia ops, each one well-shaped piece of
 // arithmetic (embed, layer_norm, linear, qkv, pos_project, attention, add_norm, conv_norm, gather, mlm_loss, pool,
-// classify_loss) with a hand-written gradient group. gorgonia.Grad derives the backward graph from them.
+// classify_loss, span_loss) with a hand-written gradient group. gorgonia.Grad derives the backward graph from them.
 //
 // Begin with New, make leaves with Param and Input, apply words (methods of Graph that return nodes), then call Grad.
 // Package exec runs the result; Gorgonia's own TapeMachine runs it too, slowly, because each op's Do computes its one
