@@ -23,14 +23,14 @@ type TrainOptions struct {
 
 // Report says what Train saw and made.
 type Report struct {
-	Documents      int64 // records read
-	Bytes          int64 // in them
-	Pieces         int64 // pieces they were cut into
-	DistinctPieces int   // different ones among them that have two bytes or more
-	WantedSize     int   // ids asked for
-	VocabSize      int   // ids made: less when the text has no more pairs
-	LastCount      int64 // how often the last merged pair was seen
-	LongestToken   int   // bytes, special tokens aside
+	Documents      int64 `json:"documents"`       // records read
+	Bytes          int64 `json:"bytes"`           // in them
+	Pieces         int64 `json:"pieces"`          // pieces they were cut into
+	DistinctPieces int   `json:"distinct_pieces"` // different ones among them that have two bytes or more
+	WantedSize     int   `json:"wanted_size"`     // ids asked for
+	VocabSize      int   `json:"vocab_size"`      // ids made: less when the text has no more pairs
+	LastCount      int64 `json:"last_count"`      // how often the last merged pair was seen
+	LongestToken   int   `json:"longest_token"`   // bytes, special tokens aside
 }
 
 // Shortfall returns how many ids fewer there are than were asked for.

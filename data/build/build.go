@@ -73,9 +73,9 @@ var ErrNothing = errors.New("nothing to read")
 // Report is what Run did.
 type Report struct {
 	data.Report
-	Dir      string            // absolute path of the folder
-	Hash     string            // of its manifest
-	Training *tokenizer.Report // of a trained tokenizer
+	Dir      string            `json:"dir"`                // absolute path of the folder
+	Hash     string            `json:"hash"`               // of its manifest
+	Training *tokenizer.Report `json:"training,omitempty"` // of a trained tokenizer
 }
 
 // config is what the manifest says of Options. Threads and paths of the output are left out: they change no byte.

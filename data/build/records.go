@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/secencoder/secencoder/data"
 	"github.com/secencoder/secencoder/data/shard"
@@ -32,7 +33,7 @@ func Records(ctx context.Context, o RecordOptions) iter.Seq2[[]byte, error] {
 		r := recordReader{ctx: ctx, o: o, yield: yield}
 		err := r.all()
 		if err == nil && r.count == 0 && !r.stopped {
-			err = fmt.Errorf("%v: %w", o.In, ErrNothing)
+			err = fmt.Errorf("%s: %w", strings.Join(o.In, ", "), ErrNothing)
 		}
 		if err != nil && !r.stopped {
 			yield(nil, err)

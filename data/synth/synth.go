@@ -15,6 +15,7 @@ package synth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -67,33 +68,46 @@ const MinBytes = 100_000
 // smallBytes is the size below which a week would be nothing but logons and logoffs.
 const smallBytes = 3_000_000
 
+// ErrUsage says that an option makes no sense; the error names it.
+var ErrUsage = errors.New("wrong use")
+
+func usagef(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrUsage, fmt.Errorf(format, args...))
+}
+
 // Report says what was written.
 type Report struct {
-	Bytes, Lines int64
-	Start, End   time.Time
-	Users, Hosts int
-	Kinds        []KindReport
-	Campaigns    []CampaignReport
+	Bytes     int64            `json:"bytes"`
+	Lines     int64            `json:"lines"`
+	Start     time.Time        `json:"start"`
+	End       time.Time        `json:"end"`
+	Users     int              `json:"users"`
+	Hosts     int              `json:"hosts"`
+	Kinds     []KindReport     `json:"kinds"`
+	Campaigns []CampaignReport `json:"campaigns"`
 }
 
 // KindReport counts one kind.
 type KindReport struct {
-	Kind         string
-	Log, Labels  string // paths below the folder, with slashes
-	Bytes, Lines int64
-	Attack       int64 // lines labelled attack
-	Benign       int64 // lines labelled benign: look-alikes
+	Kind   string `json:"kind"`
+	Log    string `json:"log"`    // path below the folder, with slashes
+	Labels string `json:"labels"` // likewise
+	Bytes  int64  `json:"bytes"`
+	Lines  int64  `json:"lines"`
+	Attack int64  `json:"attack"` // lines labelled attack
+	Benign int64  `json:"benign"` // lines labelled benign: look-alikes
 }
 
 // CampaignReport describes one instance of a scenario.
 type CampaignReport struct {
-	Campaign, Scenario string
-	Attack             bool
-	Start              time.Time
+	Campaign string    `json:"campaign"`
+	Scenario string    `json:"scenario"`
+	Attack   bool      `json:"attack"`
+	Start    time.Time `json:"start"`
 }
 
 // Write makes logs in a new folder: dir/logs/KIND.log or .jsonl, and dir/labels/KIND.jsonl. The folder appears whole or
-// not at all; what Write returns when it exists already wraps atomicfile.ErrExists. It stops between windows when ctx
+// not at all; what Write returns when it exists already wraps atomicfile.ErrExists, and ErrUsage for options. It stops between windows when ctx
 // ends. The same options give the same bytes, whatever Threads is.
 func Write(ctx context.Context, dir string, o Options) (Report, error) {
 	enabled, err := o.resolve()
@@ -117,7 +131,7 @@ func Write(ctx context.Context, dir string, o Options) (Report, error) {
 // resolve fills in defaults and checks.
 func (o *Options) resolve() (enabled [nKinds]bool, err error) {
 	if o.Bytes < MinBytes {
-		return enabled, fmt.Errorf("size of %d bytes is below the least of %d", o.Bytes, MinBytes)
+		return enabled, usagef("%d bytes are less than the least, %d", o.Bytes, MinBytes)
 	}
 	if o.Days == 0 {
 		if o.Days = 7; o.Bytes < smallBytes {
@@ -125,14 +139,14 @@ func (o *Options) resolve() (enabled [nKinds]bool, err error) {
 		}
 	}
 	if o.Days < 1 || o.Days > 366 {
-		return enabled, fmt.Errorf("%d days are outside 1 … 366", o.Days)
+		return enabled, usagef("%d days are outside 1 … 366", o.Days)
 	}
 	if o.Start.IsZero() {
 		o.Start = time.Date(2025, 3, 3, 0, 0, 0, 0, time.UTC)
 	}
 	o.Start = o.Start.UTC().Truncate(time.Hour)
 	if y := o.Start.Year(); y < 1971 || y > 2200 {
-		return enabled, fmt.Errorf("start %s is outside the years 1971 … 2200", o.Start.Format(time.DateOnly))
+		return enabled, usagef("start %s is outside the years 1971 … 2200", o.Start.Format(time.DateOnly))
 	}
 	if len(o.Kinds) == 0 {
 		o.Kinds = Kinds()
@@ -140,7 +154,7 @@ func (o *Options) resolve() (enabled [nKinds]bool, err error) {
 	for _, name := range o.Kinds {
 		k := slices.Index(Kinds(), name)
 		if k < 0 {
-			return enabled, fmt.Errorf("unknown kind %q: want one of %s", name, strings.Join(Kinds(), ", "))
+			return enabled, usagef("unknown kind %q: want one of %s", name, strings.Join(Kinds(), ", "))
 		}
 		enabled[k] = true
 	}
