@@ -18,7 +18,7 @@ const modulePath = "github.com/secencoder/secencoder/"
 // exceptions in the table.
 var small = []string{
 	"internal/atomicfile", "internal/bf16", "internal/filelock", "internal/manifest", "internal/mmap",
-	"internal/npy", "internal/progress", "internal/rng", "internal/units",
+	"internal/npy", "internal/printable", "internal/progress", "internal/rng", "internal/units",
 }
 
 // room is one row of the table in docs/ARCHITECTURE.md: what a package may import of ours beside the small packages.
