@@ -7,6 +7,7 @@ import (
 
 	"github.com/secencoder/secencoder/data"
 	"github.com/secencoder/secencoder/data/build"
+	"github.com/secencoder/secencoder/internal/printable"
 	"github.com/secencoder/secencoder/internal/progress"
 	"github.com/secencoder/secencoder/internal/units"
 )
@@ -32,6 +33,12 @@ func (*buildCmd) Help() string {
 }
 
 func (cmd *buildCmd) Run(c *call) error {
+	if cmd.SourceDepth < 1 {
+		return usagef("--source-depth %d: want 1 or more", cmd.SourceDepth)
+	}
+	if cmd.MaxRecord < 1 {
+		return usagef("--max-record %d: want 64 bytes or more", cmd.MaxRecord)
+	}
 	bar := progress.New(c.err, "data build", c.Quiet)
 	report, err := build.Run(c.ctx, build.Options{
 		In: cmd.In, Out: cmd.Out, Tokenizer: cmd.Tokenizer, ODTS: cmd.ODTS, SourceDepth: cmd.SourceDepth, Exclude: cmd.Exclude,
@@ -41,7 +48,7 @@ func (cmd *buildCmd) Run(c *call) error {
 	})
 	bar.Done()
 	if err != nil {
-		return outHint(err)
+		return inHint(outHint(err))
 	}
 	for _, note := range report.Skipped {
 		c.remark("skipped %s: %s", note.Path, note.Reason)
@@ -64,7 +71,7 @@ func (c *call) printBuild(out string, r *data.Report) error {
 	}
 	fmt.Fprintln(w)
 	row := func(name string, s *data.SourceReport) {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t", name, units.Count(s.Files), units.Count(s.Records), units.Count(s.Duplicates), units.Count(s.Moved))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t", printable.String(name), units.Count(s.Files), units.Count(s.Records), units.Count(s.Duplicates), units.Count(s.Moved))
 		for _, split := range data.Splits() {
 			fmt.Fprintf(w, "%s\t", units.Count(s.Kept[split.String()].Records))
 		}
@@ -93,18 +100,26 @@ func (c *call) printBuild(out string, r *data.Report) error {
 		remarks = append(remarks, units.Count(n)+" ragged CSV rows kept as text")
 	}
 	if n := r.Total.FilesSkipped; n > 0 {
-		remarks = append(remarks, units.Count(n)+" binary files skipped")
+		remarks = append(remarks, count(n, "binary file")+" skipped")
 	}
-	if n := r.Total.FilesFailed; n > 0 {
-		remarks = append(remarks, units.Count(n)+" damaged files passed over")
+	if n := max(r.Total.FilesFailed, int64(len(r.Failed)), r.Notes["failed"]); n > 0 {
+		remarks = append(remarks, count(n, "damaged or unreadable file")+" passed over")
 	}
 	if len(remarks) > 0 {
 		c.remark("%s", strings.Join(remarks, "; "))
 	}
-	vocabulary := units.Count(r.Tokenizer.VocabSize)
+	vocabulary := units.Count(r.Tokenizer.VocabSize) + " ids"
 	if r.Tokenizer.Trained && r.Tokenizer.VocabSize < r.Tokenizer.WantedSize {
 		vocabulary += fmt.Sprintf(" (%s were asked for: the text has no more pairs)", units.Count(r.Tokenizer.WantedSize))
 	}
-	_, err := fmt.Fprintf(c.out, "%s: tokenizer of %s ids\n", out, vocabulary)
+	_, err := fmt.Fprintf(c.out, "%s: tokenizer of %s\n", printable.String(out), vocabulary)
 	return err
+}
+
+// count is a number with its noun.
+func count(n int64, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return units.Count(n) + " " + noun
 }

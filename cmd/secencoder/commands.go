@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"time"
 
+	"github.com/secencoder/secencoder/internal/device"
+	"github.com/secencoder/secencoder/internal/printable"
 	"github.com/secencoder/secencoder/internal/units"
 )
 
@@ -49,7 +53,11 @@ type global struct {
 
 func (g *global) check() error {
 	if g.Threads != nil && (*g.Threads < 1 || *g.Threads > 4096) {
-		return usagef("--threads %d: want 1 or more", *g.Threads)
+		return usagef("--threads %d: want 1 or more, at most 4,096", *g.Threads)
+	}
+	// An unknown family is wrong use in every verb; one that this machine lacks only where kernels run.
+	if _, err := device.Choose(""); errors.Is(err, device.ErrUnknownKernels) {
+		return err
 	}
 	return nil
 }
@@ -75,10 +83,13 @@ type call struct {
 	*global
 }
 
-// remark prints a line on stderr unless --quiet.
+// remark prints a line on stderr, or more, unless --quiet.
 func (c *call) remark(format string, args ...any) {
-	if !c.Quiet {
-		fmt.Fprintf(c.err, format+"\n", args...)
+	if c.Quiet {
+		return
+	}
+	for line := range strings.SplitSeq(fmt.Sprintf(format, args...), "\n") {
+		fmt.Fprintln(c.err, printable.String(line))
 	}
 }
 

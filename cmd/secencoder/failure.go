@@ -4,12 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/secencoder/secencoder/data/build"
+	"github.com/secencoder/secencoder/data/source"
+	"github.com/secencoder/secencoder/data/synth"
 	"github.com/secencoder/secencoder/internal/atomicfile"
+	"github.com/secencoder/secencoder/internal/printable"
 	"github.com/secencoder/secencoder/train"
 )
 
@@ -50,12 +57,48 @@ func usageOf(err error, args []string) error {
 	if len(args) == 0 {
 		return &errUsage{errors.New("no verb given; try: secencoder quickstart, or secencoder --help")}
 	}
-	return &errUsage{fmt.Errorf("%w; see: secencoder %s--help", err, verb)}
+	return &errUsage{fmt.Errorf("%s; see: secencoder %s--help", missingValue.ReplaceAllString(err.Error(), "$1: a value is missing"), verb)}
+}
+
+// missingValue is how the parser says that a flag is the last word.
+var missingValue = regexp.MustCompile(`(--[a-z-]+): expected .* but got "EOL" \(<EOL>\)`)
+
+// mayBeEmpty are the flags and arguments that mean something without a character; elsewhere an empty word is a shell
+// variable that was not set.
+var mayBeEmpty = []string{"delimiters", "text"}
+
+// checkValues refuses empty words as names of files, folders and choices.
+func checkValues(parsed *kong.Context) error {
+	for _, p := range parsed.Path {
+		value, name := p.Positional, ""
+		switch {
+		case p.Flag != nil:
+			value, name = p.Flag.Value, "--"+p.Flag.Name
+		case value != nil:
+			name = "<" + value.Name + ">"
+		default:
+			continue
+		}
+		if slices.Contains(mayBeEmpty, value.Name) {
+			continue
+		}
+		words := []string{}
+		switch target := value.Target.Interface().(type) {
+		case string:
+			words = []string{target}
+		case []string:
+			words = target
+		}
+		if slices.Contains(words, "") {
+			return usagef("%s: the value is empty", name)
+		}
+	}
+	return nil
 }
 
 // isUsage reports whether a library's error is wrong use.
 func isUsage(err error) bool {
-	return errors.Is(err, train.ErrUsage) || errors.Is(err, build.ErrUsage) || isDeviceUsage(err)
+	return errors.Is(err, train.ErrUsage) || errors.Is(err, build.ErrUsage) || errors.Is(err, synth.ErrUsage) || isDeviceUsage(err)
 }
 
 // fail prints the one sentence and returns the exit code.
@@ -65,8 +108,12 @@ func fail(w io.Writer, err error) int {
 	if errors.As(err, &usage) || isUsage(err) {
 		code = exitUsage
 	}
-	text := strings.Join(strings.Fields(strings.ReplaceAll(err.Error(), "\n", " ")), " ")
-	fmt.Fprintf(w, "secencoder: %s\n", text)
+	if errors.Is(err, syscall.ENOSPC) && !errors.As(err, new(*errHint)) {
+		err = hint(err, "make room there, or write elsewhere")
+	}
+	text := strings.TrimPrefix(err.Error(), "wrong use: ")
+	text = strings.Join(strings.Fields(strings.ReplaceAll(text, "\n", " ")), " ")
+	fmt.Fprintf(w, "secencoder: %s\n", printable.String(text))
 	return code
 }
 
@@ -76,7 +123,27 @@ func outHint(err error) error {
 	case errors.Is(err, atomicfile.ErrExists):
 		return &errUsage{hint(err, "choose another --out, or remove it")}
 	case errors.Is(err, atomicfile.ErrLocked):
-		return hint(err, "another process is writing it")
+		return hint(err, "wait for it to end, or choose another --out")
+	}
+	return err
+}
+
+// dataHint says what to do about a folder that is no data folder.
+func dataHint(err error, dir string) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return hint(fmt.Errorf("%s: no data folder: %w", dir, err), "make one with: secencoder data build --in LOGS --out DIR --tokenizer train")
+	}
+	return err
+}
+
+// inHint says what to do about input that cannot be read.
+func inHint(err error) error {
+	var damaged *source.ReadError
+	switch {
+	case errors.As(err, &damaged):
+		return hint(err, "use --keep-going to go on with the next file")
+	case errors.Is(err, build.ErrNothing):
+		return hint(err, "give --in files or folders of text logs")
 	}
 	return err
 }

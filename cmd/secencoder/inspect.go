@@ -8,6 +8,7 @@ import (
 	"github.com/secencoder/secencoder/data"
 	"github.com/secencoder/secencoder/data/batch"
 	"github.com/secencoder/secencoder/data/shard"
+	"github.com/secencoder/secencoder/internal/printable"
 	"github.com/secencoder/secencoder/tokenizer"
 )
 
@@ -42,9 +43,12 @@ type sample struct {
 }
 
 func (cmd *inspectCmd) Run(c *call) (err error) {
+	if err := cmd.check(); err != nil {
+		return err
+	}
 	d, err := shard.OpenData(cmd.Dir)
 	if err != nil {
-		return err
+		return dataHint(err, cmd.Dir)
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	split, err := data.ParseSplit(cmd.Split)
@@ -59,9 +63,6 @@ func (cmd *inspectCmd) Run(c *call) (err error) {
 	if err != nil {
 		return &errUsage{err}
 	}
-	if cmd.Count < 1 {
-		return usagef("--count %d: want 1 or more", cmd.Count)
-	}
 	tok := d.Tokenizer
 	classes := tok.Classes(tokenizer.DefaultDelimiters())
 	vocabulary, err := batch.NewVocabulary(tok.Special(), classes)
@@ -69,7 +70,7 @@ func (cmd *inspectCmd) Run(c *call) (err error) {
 		return err
 	}
 	var samples []sample
-	for i := range cmd.Count {
+	for i := range min(cmd.Count, max(1, set.Documents()-cmd.Document)) { // the first one says what is wrong, if it is outside
 		at := batch.Place{Epoch: cmd.Epoch, Document: cmd.Document + i, Piece: cmd.Piece}
 		p, err := batch.Inspect(set, vocabulary, c.seed(), cmd.Context, batch.MaskOptions{Set: mask}, at)
 		if err != nil {
@@ -88,8 +89,23 @@ func (cmd *inspectCmd) Run(c *call) (err error) {
 	return nil
 }
 
+func (cmd *inspectCmd) check() error {
+	switch {
+	case cmd.Count < 1:
+		return usagef("--count %d: want 1 or more", cmd.Count)
+	case cmd.Document < 0:
+		return usagef("--document %d: want 0 or more", cmd.Document)
+	case cmd.Piece < 0:
+		return usagef("--piece %d: want 0 or more", cmd.Piece)
+	case cmd.Context < 3 || cmd.Context > 1<<16:
+		return usagef("--context %d: want 3 to 65,536 tokens", cmd.Context)
+	}
+	return nil
+}
+
 func (cmd *inspectCmd) sample(p *batch.Piece, tok *tokenizer.Tokenizer, classes []tokenizer.Class, set *shard.Set) sample {
 	s := sample{Split: cmd.Split, Document: p.Document, Piece: p.Index, Record: p.Record, Source: set.Sources()[p.Source]}
+	s.Masked, s.Labels = []int{}, []string{}
 	original := append([]int32(nil), p.IDs...)
 	for k, at := range p.MaskedPositions {
 		original[at] = p.Labels[k]
@@ -111,19 +127,19 @@ func (cmd *inspectCmd) sample(p *batch.Piece, tok *tokenizer.Tokenizer, classes 
 // printSample shows the text, then the tokens as the model reads them, a masked one as {shown<-original}.
 func (c *call) printSample(s *sample) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s document %d, piece %d; source %s, record %d; %d tokens, %d masked\n", s.Split, s.Document, s.Piece, s.Source, s.Record, len(s.Tokens), len(s.Masked))
-	fmt.Fprintf(&b, "  %s\n  ", s.Text)
+	fmt.Fprintf(&b, "%s document %d, piece %d; source %s, record %d; %d tokens, %d masked\n", s.Split, s.Document, s.Piece, printable.String(s.Source), s.Record, len(s.Tokens), len(s.Masked))
+	fmt.Fprintf(&b, "  %s\n  ", printable.String(s.Text))
 	next := 0
 	for i, t := range s.Tokens {
 		if i > 0 {
 			b.WriteByte('|')
 		}
 		if next < len(s.Masked) && s.Masked[next] == i {
-			fmt.Fprintf(&b, "{%s<-%s}", t, s.Labels[next])
+			fmt.Fprintf(&b, "{%s<-%s}", printable.String(t), printable.String(s.Labels[next]))
 			next++
 			continue
 		}
-		b.WriteString(t)
+		b.WriteString(printable.String(t))
 	}
 	b.WriteString("\n  {shown<-original} marks what is to be predicted\n")
 	_, err := c.out.Write([]byte(b.String()))

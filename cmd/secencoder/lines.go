@@ -45,6 +45,18 @@ func eachLine(ctx context.Context, r io.Reader, f func(line []byte) error) error
 	}
 }
 
+// interruptible makes a reader whose Read returns when ctx ends, although the Read of in may wait for ever: on a
+// terminal, or a pipe in which nothing comes. The waiting goroutine then stays until the program ends.
+func interruptible(ctx context.Context, in io.Reader) io.ReadCloser {
+	r, w := io.Pipe()
+	go func() {
+		_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{in}, make([]byte, 1<<18))
+		w.CloseWithError(err) // nil gives io.EOF; a pipe's CloseWithError never fails
+	}()
+	context.AfterFunc(ctx, func() { w.CloseWithError(context.Cause(ctx)) })
+	return r
+}
+
 // mapLines writes to w what each worker's function appends for each line of r, in the order of the lines. newWorker is
 // called once per goroutine; its function must append a whole result (line end included) to dst.
 func mapLines(ctx context.Context, r io.Reader, w io.Writer, threads int, newWorker func() func(dst, line []byte, number int) ([]byte, error)) error {

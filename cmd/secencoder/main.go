@@ -64,7 +64,7 @@ func run(ctx context.Context, args []string, s *streams) (code int) {
 	if err != nil {
 		return fail(s.err, usageOf(err, args))
 	}
-	if err := cli.check(); err != nil {
+	if err := errors.Join(cli.check(), checkValues(parsed)); err != nil {
 		return fail(s.err, err)
 	}
 	err = parsed.Run(&call{ctx: ctx, streams: s, global: &cli.global})

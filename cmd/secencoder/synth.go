@@ -13,7 +13,7 @@ import (
 type synthCmd struct {
 	Out   string `required:"" placeholder:"DIR" help:"Folder to write: logs/ and labels/."`
 	Bytes size   `default:"100MB" placeholder:"SIZE" help:"About how much log text."`
-	Kinds string `placeholder:"a,b" help:"Kinds to write, separated by commas; default all (--list names them)."`
+	Kinds string `placeholder:"a,b" help:"Kinds to write, separated by commas; default all: auth, auditd, windows, cloudtrail, entra, nginx, iptables, vpcflow, vpn."`
 	JSON  bool   `name:"json" help:"One JSON document on stdout."`
 }
 
@@ -26,8 +26,8 @@ func (*synthCmd) Help() string {
 func (cmd *synthCmd) Run(c *call) error {
 	var kinds []string
 	for _, k := range strings.Split(cmd.Kinds, ",") {
-		if k = strings.TrimSpace(k); k != "" {
-			kinds = append(kinds, k)
+		if k = strings.TrimSpace(k); k != "" || cmd.Kinds != "" {
+			kinds = append(kinds, k) // an empty one is unknown
 		}
 	}
 	bar := progress.New(c.err, "synth", c.Quiet)

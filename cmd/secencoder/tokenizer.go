@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"text/tabwriter"
@@ -12,12 +14,36 @@ import (
 	"github.com/secencoder/secencoder/tokenizer"
 )
 
-// input opens the file that --in names; no name and "-" are standard input.
+// input opens the file that --in names; no name and "-" are standard input. Ctrl-C ends a read that waits.
 func (c *call) input(name string) (io.ReadCloser, error) {
 	if name == "" || name == "-" {
-		return io.NopCloser(c.in), nil
+		return interruptible(c.ctx, c.in), nil
+	}
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, fmt.Errorf("%s: is a folder, want a file", name)
+	case info.Mode()&fs.ModeNamedPipe != 0:
+		return interruptible(c.ctx, &lateFile{name: name}), nil
 	}
 	return os.Open(name)
+}
+
+// lateFile opens its file at the first Read: a named pipe opens only when somebody writes to it.
+type lateFile struct {
+	name string
+	file *os.File
+}
+
+func (l *lateFile) Read(p []byte) (n int, err error) {
+	if l.file == nil {
+		if l.file, err = os.Open(l.name); err != nil {
+			return 0, err
+		}
+	}
+	return l.file.Read(p)
 }
 
 type tokenizerEncodeCmd struct {
@@ -92,20 +118,42 @@ func (cmd *tokenizerDecodeCmd) Run(c *call) error {
 		name = "standard input"
 	}
 	err = mapLines(c.ctx, in, c.out, c.threads(), func() func(dst, line []byte, number int) ([]byte, error) {
+		var ids []uint32
 		return func(dst, line []byte, number int) ([]byte, error) {
-			var ids []uint32
-			if err := json.Unmarshal(line, &ids); err != nil {
-				return dst, hint(fmt.Errorf("%s: line %d: no JSON array of ids: %w", name, number, err), "each line looks like [49,261,300]")
-			}
-			for i, id := range ids {
-				if int(id) >= tok.VocabSize() {
-					return dst, fmt.Errorf("%s: line %d: id %d at place %d is outside the vocabulary of %d", name, number, id, i, tok.VocabSize())
-				}
+			var err error
+			if ids, err = parseIDs(ids[:0], line, tok.VocabSize()); err != nil {
+				return dst, hint(fmt.Errorf("%s: line %d: %w", name, number, err), "each line looks like [49,261,300], with ids below %d", tok.VocabSize())
 			}
 			return append(tok.AppendDecode(dst, ids), '\n'), nil
 		}
 	})
 	return errors.Join(err, in.Close())
+}
+
+// parseIDs appends the ids of a JSON array of whole numbers below limit.
+func parseIDs(ids []uint32, line []byte, limit int) ([]uint32, error) {
+	text := bytes.Trim(line, " \t\r")
+	if len(text) < 2 || text[0] != '[' || text[len(text)-1] != ']' {
+		return ids, errors.New("no JSON array of ids")
+	}
+	text = bytes.Trim(text[1:len(text)-1], " \t\r")
+	if len(text) == 0 {
+		return ids, nil
+	}
+	for more := true; more; {
+		var word []byte
+		word, text, more = bytes.Cut(text, []byte(","))
+		word = bytes.Trim(word, " \t\r")
+		id, err := strconv.ParseUint(string(word), 10, 32)
+		if err != nil || word[0] == '+' || len(word) > 1 && word[0] == '0' {
+			return ids, fmt.Errorf("place %d: %.40q is no id", len(ids), word)
+		}
+		if id >= uint64(limit) {
+			return ids, fmt.Errorf("place %d: id %d is outside the vocabulary", len(ids), id)
+		}
+		ids = append(ids, uint32(id))
+	}
+	return ids, nil
 }
 
 type tokenizerInspectCmd struct {
@@ -139,12 +187,12 @@ func (cmd *tokenizerInspectCmd) Run(c *call) error {
 	if cmd.Text == "-" {
 		stop := errors.New("one line is enough")
 		text = nil
-		if err := eachLine(c.ctx, c.in, func(line []byte) error { text = append(text, line...); return stop }); err != nil && err != stop {
+		if err := eachLine(c.ctx, interruptible(c.ctx, c.in), func(line []byte) error { text = append(text, line...); return stop }); err != nil && err != stop {
 			return err
 		}
 	}
 	classes := tok.Classes(tokenizer.DefaultDelimiters())
-	var tokens []inspected
+	tokens := []inspected{}
 	at := 0
 	for _, id := range tok.NewEncoder().Append(nil, text) {
 		raw := tok.TokenBytes(id)

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 
+	"github.com/secencoder/secencoder/data"
 	"github.com/secencoder/secencoder/data/build"
 	"github.com/secencoder/secencoder/internal/progress"
 	"github.com/secencoder/secencoder/internal/units"
@@ -27,13 +32,30 @@ func (*tokenizerTrainCmd) Help() string {
 }
 
 func (cmd *tokenizerTrainCmd) Run(c *call) error {
+	if err := cmd.check(); err != nil {
+		return err
+	}
 	bar := progress.New(c.err, "tokenizer", c.Quiet)
-	records := build.Records(c.ctx, build.RecordOptions{In: cmd.In, Exclude: cmd.Exclude})
+	var reading error // names its place itself
+	records := func(yield func([]byte, error) bool) {
+		for text, err := range build.Records(c.ctx, build.RecordOptions{In: cmd.In, Exclude: cmd.Exclude}) {
+			reading = err
+			if !yield(text, err) {
+				return
+			}
+		}
+	}
 	tok, report, err := tokenizer.Train(c.ctx, records, tokenizer.TrainOptions{
 		VocabSize: cmd.VocabSize, Digits: tokenizer.DigitRule(cmd.Digits), Space: tokenizer.SpaceRule(cmd.Space), MinFrequency: cmd.MinFrequency,
 		Threads: c.threads(), Progress: bar.Staged("tokenizer"),
 	})
 	bar.Done()
+	if reading != nil {
+		err = reading
+	}
+	if errors.Is(err, build.ErrNothing) {
+		return inHint(err)
+	}
 	if err != nil {
 		return err
 	}
@@ -44,9 +66,37 @@ func (cmd *tokenizerTrainCmd) Run(c *call) error {
 		return c.printJSON(report)
 	}
 	if n := report.Shortfall(); n > 0 {
-		c.remark("%d ids fewer than asked for: the text has no more pairs", n)
+		c.remark("%s ids fewer than asked for: the text has no more pairs", units.Count(n))
 	}
 	_, err = fmt.Fprintf(c.out, "%s: %s ids from %s records, %s; longest token %d bytes\n", cmd.Out, units.Count(tok.VocabSize()),
 		units.Count(report.Documents), units.FormatSize(report.Bytes), report.LongestToken)
 	return err
+}
+
+// check refuses what would fail only after the training.
+func (cmd *tokenizerTrainCmd) check() error {
+	if cmd.VocabSize < 1 {
+		return usagef("--vocab-size %d: want 261 or more", cmd.VocabSize)
+	}
+	if cmd.MinFrequency < 0 {
+		return usagef("--min-frequency %d: want no negative number", cmd.MinFrequency)
+	}
+	for _, p := range cmd.Exclude {
+		if _, err := data.CompileGlob(p, false); err != nil {
+			return usagef("--exclude: %w", err)
+		}
+	}
+	if info, err := os.Stat(cmd.Out); err == nil && info.IsDir() {
+		return hint(usagef("--out %s: is a folder, want a file", cmd.Out), "such as %s", filepath.Join(cmd.Out, "tokenizer.json"))
+	}
+	parent := filepath.Dir(cmd.Out)
+	switch info, err := os.Stat(parent); {
+	case errors.Is(err, fs.ErrNotExist):
+		return hint(fmt.Errorf("--out %s: no folder %s", cmd.Out, parent), "make it first")
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("--out %s: %s is no folder", cmd.Out, parent)
+	}
+	return nil
 }
