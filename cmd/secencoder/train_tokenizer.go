@@ -9,6 +9,7 @@ import (
 
 	"github.com/secencoder/secencoder/data"
 	"github.com/secencoder/secencoder/data/build"
+	"github.com/secencoder/secencoder/data/source"
 	"github.com/secencoder/secencoder/internal/progress"
 	"github.com/secencoder/secencoder/internal/units"
 	"github.com/secencoder/secencoder/tokenizer"
@@ -53,11 +54,12 @@ func (cmd *tokenizerTrainCmd) Run(c *call) error {
 	if reading != nil {
 		err = reading
 	}
-	if errors.Is(err, build.ErrNothing) {
+	var damaged *source.ReadError
+	switch {
+	case errors.As(err, &damaged):
+		return hint(err, "leave it out with --exclude")
+	case err != nil:
 		return inHint(err)
-	}
-	if err != nil {
-		return err
 	}
 	if err := tok.Save(cmd.Out); err != nil {
 		return err

@@ -43,6 +43,7 @@ type Options struct {
 
 	ODTS           []string // sources, paths or globs below In that are held out; see split.Carve. None: chosen, see split.Plan
 	Exclude        []string // globs below In that are not read; see data.CompileGlob
+	Omit           []string // folders that are not read, as paths, beside Out: what else the caller writes below In
 	SourceDepth    int      // folders that name a source; 0 means 1
 	MaxSourceBytes int64    // of each source, in bytes of text, the first records in file order are read; 0 means all
 	MaxRecord      int64    // bytes over which a record is cut; 0 means source.DefaultMaxRecord
@@ -189,7 +190,7 @@ func prepare(o Options) (*build, error) {
 // list finds the files, and the sources that are named as held out.
 func (b *build) list(ctx context.Context) (source.Listing, map[string]bool, error) {
 	list, err := source.List(ctx, source.ListOptions{
-		In: b.o.In, Exclude: b.o.Exclude, Depth: b.o.SourceDepth, Omit: outputs(b.o.Out), KeepGoing: b.o.KeepGoing,
+		In: b.o.In, Exclude: b.o.Exclude, Depth: b.o.SourceDepth, Omit: append(outputs(b.o.Out), b.o.Omit...), KeepGoing: b.o.KeepGoing,
 	})
 	if err != nil {
 		return list, nil, err

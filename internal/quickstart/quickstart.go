@@ -14,18 +14,23 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/secencoder/secencoder/internal/atomicfile"
+	"github.com/secencoder/secencoder/internal/filelock"
 	"github.com/secencoder/secencoder/internal/progress"
 	"github.com/secencoder/secencoder/train"
 )
 
 // Options say what to run.
 type Options struct {
-	In      []string // the user's own logs; empty: generated ones
-	Out     string   // folder to make
-	Small   bool     // the form that takes under 40 seconds
+	In    []string // the user's own logs; empty: generated ones
+	Out   string   // folder to make
+	Small bool     // the form that takes under 40 seconds
+	// KeepGoing passes over damaged and unreadable files of In.
+	KeepGoing bool
+
 	Seed    uint64
 	Threads int
 	Tool    string         // program and version, for manifests
@@ -41,29 +46,46 @@ var (
 	ErrFinished = errors.New("holds a finished quickstart")
 	// ErrForeign says that Out holds something else.
 	ErrForeign = errors.New("is not empty and no quickstart")
+	// ErrInside says that Out holds logs that are to be read: beginning anew would remove them.
+	ErrInside = errors.New("holds an input")
 	// ErrNotLearned says that the model is not better than the unigram baseline by ln 2 nats in distribution.
 	ErrNotLearned = errors.New("the model did not learn enough")
 )
 
-// mark is the file that says whose folder Out is; done stands in it once everything is there.
+// mark is the file that says whose folder Out is; done stands in it once everything is there. lockName is locked by the
+// one Run that works in Out.
 const (
 	mark      = ".quickstart"
 	markBegun = "begun\n"
 	markDone  = "done\n"
+	lockName  = ".lock"
 )
 
 // parts are what Run makes in Out. A half-finished Out is begun anew: these, and nothing else, are removed.
 var parts = []string{"logs", "labels", "data", "run", "hf"}
 
 // Run does the chain. It makes Out with logs, data, run and hf in it; a finished one is refused with ErrFinished, a folder
-// with other things in it with ErrForeign. It returns ErrNotLearned when the answer is no.
+// with other things in it with ErrForeign, one that another process works in with filelock.ErrLocked, one that holds an
+// input with ErrInside. It returns ErrNotLearned when the answer is no. When it fails before anything is made, Out is as
+// it was.
 func Run(ctx context.Context, o Options) error {
 	begun := time.Now()
-	if err := claim(o.Out); err != nil {
+	if err := o.checkInputs(); err != nil {
 		return err
 	}
+	c, err := claim(o.Out)
+	if err != nil {
+		return err
+	}
+	return errors.Join(run(ctx, begun, o), c.release())
+}
+
+func run(ctx context.Context, begun time.Time, o Options) error {
 	if o.Remarks == nil {
 		o.Remarks = io.Discard
+	}
+	if o.Report == nil {
+		o.Report = &train.TextReporter{W: io.Discard}
 	}
 	s := &stages{Options: o, size: sizeOf(o.Small)}
 	for _, stage := range []func(context.Context) error{s.logs, s.build, s.pretrain, s.evaluate, s.neighbours, s.export} {
@@ -86,34 +108,123 @@ func Run(ctx context.Context, o Options) error {
 	return s.learned()
 }
 
-// claim makes Out ours: absent, empty, or left half-finished by an earlier Run.
-func claim(out string) error {
-	entries, err := os.ReadDir(out)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
+// checkInputs refuses inputs that are not there, or that lie in Out.
+func (o *Options) checkInputs() error {
+	out, err := filepath.Abs(o.Out)
+	if err != nil {
 		return err
-	case len(entries) > 0:
-		text, err := os.ReadFile(filepath.Join(out, mark))
-		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: %w", out, ErrForeign)
+	}
+	if real, err := filepath.EvalSymlinks(out); err == nil {
+		out = real
+	}
+	for _, in := range o.In {
+		if in == "-" {
+			continue
 		}
+		if _, err := os.Stat(in); err != nil {
+			return err
+		}
+		abs, err := filepath.Abs(in)
 		if err != nil {
 			return err
 		}
-		if string(text) == markDone {
-			return fmt.Errorf("%s: %w", out, ErrFinished)
+		if abs, err = filepath.EvalSymlinks(abs); err != nil {
+			return err
 		}
+		if rel, err := filepath.Rel(out, abs); err == nil && filepath.IsLocal(rel) {
+			return fmt.Errorf("%s: %w, %s", o.Out, ErrInside, in)
+		}
+	}
+	return nil
+}
+
+// claimed is Out while Run works in it.
+type claimed struct {
+	out  string
+	made bool // by us
+	lock *filelock.Lock
+}
+
+// claim makes Out ours: absent, empty, or left half-finished by an earlier Run.
+func claim(out string) (c *claimed, err error) {
+	if _, err := stateOf(out); err != nil {
+		return nil, err
+	}
+	_, err = os.Stat(out)
+	c = &claimed{out: out, made: errors.Is(err, fs.ErrNotExist)}
+	if err := os.MkdirAll(out, 0o777); err != nil {
+		return nil, err
+	}
+	if c.lock, err = filelock.TryLock(filepath.Join(out, lockName)); err != nil {
+		if errors.Is(err, filelock.ErrLocked) {
+			err = fmt.Errorf("%s: %w", out, filelock.ErrLocked)
+		}
+		return nil, err
+	}
+	begun, err := stateOf(out) // another Run may have ended since
+	if err != nil {
+		return nil, errors.Join(err, c.lock.Unlock())
+	}
+	if begun {
 		for _, part := range parts {
 			if err := os.RemoveAll(filepath.Join(out, part)); err != nil {
-				return err
+				return nil, errors.Join(err, c.lock.Unlock())
 			}
 		}
 	}
-	if err := os.MkdirAll(out, 0o777); err != nil {
+	if err := writeMark(out, markBegun); err != nil {
+		return nil, errors.Join(err, c.release())
+	}
+	return c, nil
+}
+
+// stateOf tells whether out was begun by an earlier Run. An out that is finished or not ours is an error.
+func stateOf(out string) (begun bool, err error) {
+	entries, err := os.ReadDir(out)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == lockName })
+	if len(entries) == 0 {
+		return false, nil
+	}
+	text, err := os.ReadFile(filepath.Join(out, mark))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, fmt.Errorf("%s: %w", out, ErrForeign)
+	case err != nil:
+		return false, err
+	case string(text) == markDone:
+		return false, fmt.Errorf("%s: %w", out, ErrFinished)
+	}
+	return true, nil
+}
+
+// release gives Out back, and takes away the traces of a Run that made nothing.
+func (c *claimed) release() error {
+	lock := filepath.Join(c.out, lockName)
+	removed := os.Remove(lock) // while it is held, so that nobody else's is removed; Windows removes no opened file
+	err := c.lock.Unlock()
+	if removed != nil {
+		err = errors.Join(err, os.Remove(lock))
+	}
+	entries, readErr := os.ReadDir(c.out)
+	if readErr != nil {
+		return errors.Join(err, readErr)
+	}
+	if len(entries) > 1 || len(entries) == 1 && entries[0].Name() != mark {
 		return err
 	}
-	return writeMark(out, markBegun)
+	if len(entries) == 1 {
+		err = errors.Join(err, os.Remove(filepath.Join(c.out, mark)))
+	}
+	if c.made {
+		err = errors.Join(err, os.Remove(c.out))
+	}
+	return err
 }
 
 func writeMark(out, state string) error {

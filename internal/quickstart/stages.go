@@ -21,6 +21,7 @@ import (
 	"github.com/secencoder/secencoder/data/synth"
 	"github.com/secencoder/secencoder/eval"
 	"github.com/secencoder/secencoder/internal/device"
+	"github.com/secencoder/secencoder/internal/printable"
 	"github.com/secencoder/secencoder/internal/progress"
 	"github.com/secencoder/secencoder/internal/units"
 	"github.com/secencoder/secencoder/model"
@@ -106,12 +107,16 @@ func (s *stages) build(ctx context.Context) error {
 		Progress: bar.Staged("data"),
 	}
 	if len(s.In) > 0 {
-		o.MaxSourceBytes = s.size.sourceBytes
+		o.MaxSourceBytes, o.KeepGoing = s.size.sourceBytes, s.KeepGoing
+		o.Omit = []string{s.Out} // when it lies in the logs
 	}
 	report, err := build.Run(ctx, o)
 	bar.Done()
 	if err != nil {
 		return err
+	}
+	for _, note := range report.Failed {
+		fmt.Fprintf(s.Remarks, "passed over %s: %s\n", printable.String(note.Path), printable.String(note.Reason))
 	}
 	var read, duplicates int64
 	for _, source := range report.Sources {
@@ -149,7 +154,7 @@ func (s *stages) tokenizer() error {
 		pieces = append(pieces, string(tok.TokenBytes(id)))
 	}
 	return s.say("tokenizer", "byte-level BPE, vocabulary %s; a line of %d bytes is %d tokens: %s", units.Count(tok.VocabSize()), len(line), len(pieces),
-		cut(strings.Join(pieces, "|"), 160))
+		printable.String(cut(strings.Join(pieces, "|"), 160)))
 }
 
 // exampleLine returns a held-out log line, the shortest of some that is longer than 60 bytes.
@@ -298,11 +303,11 @@ func (s *stages) neighbours(ctx context.Context) error {
 	}
 	query := len(lines) / 3
 	order := nearest(vectors, query)
-	if err := s.say("embed", "%s lines; nearest to: %s", units.Count(len(lines)), cut(lines[query], 120)); err != nil {
+	if err := s.say("embed", "%s lines; nearest to: %s", units.Count(len(lines)), printable.String(cut(lines[query], 120))); err != nil {
 		return err
 	}
 	for _, i := range order[:min(2, len(order))] {
-		if _, err := fmt.Fprintf(s.Account, "           %.3f  %s\n", cosine(vectors[query], vectors[i]), cut(lines[i], 120)); err != nil {
+		if _, err := fmt.Fprintf(s.Account, "           %.3f  %s\n", cosine(vectors[query], vectors[i]), printable.String(cut(lines[i], 120))); err != nil {
 			return err
 		}
 	}
