@@ -13,7 +13,12 @@ type Dense struct {
 	Rows kernel.RowKind
 	N    int            // rows in the result's shape; 0: those of x. With RowsMasked it may be fewer than T.
 	Drop kernel.Dropout // of x
+	// BiasHasNoGradient says that the gradient of B is zero by analysis: it is left out.
+	BiasHasNoGradient bool
 }
+
+// learns reports whether the bias is there and gets a gradient.
+func (l *Dense) learns() bool { return l.B != nil && !l.BiasHasNoGradient }
 
 // Linear is act(dropout(x)·Wᵀ + b), [N, Out], with the pre-activation as a constant sibling when there is an activation.
 func (g *Graph) Linear(x *G.Node, l Dense) *G.Node { return g.linear("linear", x, l, 0) }
@@ -50,6 +55,10 @@ func (g *Graph) linear(name string, x *G.Node, l Dense, thirds int) *G.Node {
 	}
 	f := linearStep{bias: l.B != nil}
 	f.LinearArgs = kernel.LinearArgs{Rows: l.Rows, N: l.N, In: inW, Out: out, Act: l.Act, Drop: l.Drop}
+	wrt := []*G.Node{x, l.W}
+	if l.learns() {
+		wrt = append(wrt, l.B)
+	}
 	results := []Result{{Name: "y", Shape: shape(l.N, out)}}
 	if l.Act != kernel.Linear {
 		results = append(results, Result{Name: "pre", Shape: shape(l.N, out), Optional: true})
@@ -59,7 +68,7 @@ func (g *Graph) linear(name string, x *G.Node, l Dense, thirds int) *G.Node {
 		in:      []*G.Node{g.Header, x, l.W, l.B},
 		results: results,
 		step:    func() Step { c := f; return &c },
-		wrt:     []*G.Node{x, l.W, l.B},
+		wrt:     wrt,
 		diff: func(gr *Group, grad *G.Node) []*G.Node {
 			return g.linearGrad(gr, x, l, thirds, grad)
 		},
@@ -81,10 +90,10 @@ func (g *Graph) linearGrad(gr *Group, x *G.Node, l Dense, thirds int, grad *G.No
 		{Name: "dX", Shape: shape(rows, in), Optional: true},
 		{Name: "dW", Shape: shape(out, in), Optional: true},
 	}
-	if l.B != nil {
+	if l.learns() {
 		results = append(results, Result{Name: "dB", Shape: shape(out), Optional: true, Partial: thirds != 0})
 	}
-	s := linearGradStep{pre: pre != nil, bias: l.B != nil, thirds: thirds}
+	s := linearGradStep{pre: pre != nil, bias: l.learns(), thirds: thirds}
 	s.LinearGradArgs = kernel.LinearGradArgs{Rows: l.Rows, N: l.N, In: in, Out: out, Act: l.Act, Drop: l.Drop}
 	d := g.apply(word{
 		name: gr.Name + "_grad", of: gr,
@@ -96,7 +105,7 @@ func (g *Graph) linearGrad(gr *Group, x *G.Node, l Dense, thirds int, grad *G.No
 		return nil
 	}
 	of := map[*G.Node]*G.Node{x: d.Nodes[0], l.W: d.Nodes[1]}
-	if l.B != nil {
+	if l.learns() {
 		of[l.B] = d.Nodes[2]
 	}
 	return spread(gr, of)

@@ -40,6 +40,23 @@ func TestSpanLossGradients(t *testing.T) {
 	}
 }
 
+// A bias whose gradient is zero by analysis is left out; the gradients beside it stay.
+func TestBiasWithoutGradient(t *testing.T) {
+	b := newBench(t)
+	d := Dense{W: b.param("w", 0, 2, 4), B: b.param("b", 0, 2), Rows: kernel.RowsTokens, BiasHasNoGradient: true}
+	labels := b.Input("labels", kernel.I32, testT/2, 2)
+	b.ints[labels] = make([]int32, testT/2*2)
+	loss := b.SpanLoss(b.Linear(b.param("x", 0, testT, 4), d), labels)
+	b.checkGradients(loss, func() float64 {
+		return float64(b.eval(loss, map[*G.Node]G.Value{}).Data().(float32))
+	})
+	for _, gr := range b.Gradients() {
+		if (gr.Sum == nil) != (gr.Leaf.Name == "b") {
+			t.Errorf("%s: gradient %v", gr.Leaf.Name, gr.Sum)
+		}
+	}
+}
+
 func TestSpanLossShapes(t *testing.T) {
 	for want, shapes := range map[string][2][]int{
 		"span_loss: logits has shape [17 3], want [17 2]": {{testT, 3}, {testT / 2, 2}},
