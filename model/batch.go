@@ -24,6 +24,10 @@ type Batch struct {
 
 	ClassLabels []int32   // labels of pieces (sequence head) or tokens (token head); negative: left out
 	SoftLabels  []float32 // [pieces or tokens, labels], for soft labels and regression
+	// Spans [pieces, 2] are the answers of question answering: the places of their first and last token in the piece. One
+	// that is no place of the piece, negative or at least its length, leaves that column of the piece out of the loss. HF
+	// leaves out places behind the sequence too, but takes negative ones for its first token.
+	Spans []int32
 }
 
 // Pieces returns the number of pieces.
@@ -99,6 +103,12 @@ func (pl *Plan) checkTargets(b *Batch) error {
 	if pl.graph.labels == nil {
 		return nil
 	}
+	if pl.opts.Mode == ModeQuestion {
+		if want := spanLogits * b.Pieces(); len(b.Spans) != want {
+			return bad("%d ends of spans, want %d for %d pieces", len(b.Spans), want, b.Pieces())
+		}
+		return nil
+	}
 	rows := pl.rows(b)
 	if pl.kind == kernel.CrossEntropy {
 		if len(b.ClassLabels) != rows {
@@ -126,9 +136,9 @@ func inRange(what string, ids []int32, below int) error {
 	return nil
 }
 
-// rows returns the rows of the classification logits that a batch fills.
+// rows returns the rows that a batch fills of the logits of classification and question answering.
 func (pl *Plan) rows(b *Batch) int {
-	if pl.opts.Mode == ModeToken {
+	if pl.opts.Mode == ModeToken || pl.opts.Mode == ModeQuestion {
 		return len(b.IDs)
 	}
 	return b.Pieces()
@@ -156,7 +166,11 @@ func (pl *Plan) fill(b *Batch) {
 			copy(pl.positionIDs[:len(b.IDs)], kernel.ViewHeader(pl.header, T).Place)
 		}
 	}
-	copy(pl.classLabels, b.ClassLabels)
+	if pl.opts.Mode == ModeQuestion {
+		copy(pl.classLabels, b.Spans)
+	} else {
+		copy(pl.classLabels, b.ClassLabels)
+	}
 	copy(pl.softLabels, b.SoftLabels)
 	pl.tokens, pl.pieces, pl.masked, pl.logitRows = len(b.IDs), b.Pieces(), len(b.Masked), pl.rows(b)
 	if pl.opts.Mode == ModeLogits {

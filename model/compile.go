@@ -22,6 +22,7 @@ const (
 	ModeLogits               // MLM logits at the masked positions, MaskedCap at most
 	ModeSequence             // classification of pieces: logits; with Train or Loss also the loss
 	ModeToken                // classification of tokens, likewise
+	ModeQuestion             // question answering: logits of first and last token [tokens, 2], likewise
 )
 
 // masked reports whether the mode computes something at masked positions.
@@ -29,7 +30,7 @@ func (m Mode) masked() bool { return m == ModeTrain || m == ModeEval || m == Mod
 
 // String returns the mode's name.
 func (m Mode) String() string {
-	names := []string{"train", "eval", "embed", "hidden", "logits", "sequence", "token"}
+	names := []string{"train", "eval", "embed", "hidden", "logits", "sequence", "token", "question"}
 	if int(m) < len(names) {
 		return names[m]
 	}
@@ -50,8 +51,8 @@ type CompileOptions struct {
 	Tokens    int // T: the most tokens of a batch, at least 2
 	MaxPiece  int // longest piece, at most 65,536; default: Tokens
 	Mode      Mode
-	Train     bool // with ModeSequence and ModeToken: gradients too
-	Loss      bool // with ModeSequence and ModeToken: the loss, without gradients
+	Train     bool // with ModeSequence, ModeToken and ModeQuestion: gradients too
+	Loss      bool // with the same modes: the loss, without gradients
 	Dropout   bool // apply the configuration's dropout; only where gradients are computed
 	Pool      Pool // with ModeEmbed
 	MaskedCap int  // with ModeLogits: most masked positions of a batch; default: Tokens
@@ -74,7 +75,7 @@ type CompileOptions struct {
 
 // differentiates reports whether gradients are computed.
 func (o *CompileOptions) differentiates() bool {
-	return o.Mode == ModeTrain || o.Train && (o.Mode == ModeSequence || o.Mode == ModeToken)
+	return o.Mode == ModeTrain || o.Train && (o.Mode == ModeSequence || o.Mode == ModeToken || o.Mode == ModeQuestion)
 }
 
 // heads returns the heads that a mode needs.
@@ -86,6 +87,8 @@ func (o *CompileOptions) heads(cfg *Config) Heads {
 		return Heads{Sequence: cfg.NumLabels}
 	case ModeToken:
 		return Heads{Token: cfg.NumLabels}
+	case ModeQuestion:
+		return Heads{Question: true}
 	}
 	return Heads{}
 }
@@ -109,7 +112,7 @@ func (o *CompileOptions) check(cfg *Config) error {
 		return fmt.Errorf("plan: pieces of up to %d tokens, want 1 to %d", o.MaxPiece, min(o.Tokens, kernel.MaxPiece))
 	case o.MaskedCap < 1 || o.MaskedCap > o.Tokens:
 		return fmt.Errorf("plan: logits of up to %d positions, want 1 to %d", o.MaskedCap, o.Tokens)
-	case o.Mode > ModeToken:
+	case o.Mode > ModeQuestion:
 		return fmt.Errorf("plan: unknown %v", o.Mode)
 	case o.Dropout && !o.differentiates():
 		return fmt.Errorf("plan: dropout in mode %v, which computes no gradients", o.Mode)
@@ -156,6 +159,13 @@ func build(cfg *Config, o CompileOptions) (g *graph, keep []*G.Node, kind kernel
 		}
 		if g.Err() == nil && (o.Train || o.Loss) {
 			g.addClassLoss(rows, kind)
+			keep = append(keep, g.loss)
+		}
+	case ModeQuestion:
+		g.addQuestion()
+		keep = []*G.Node{g.logits}
+		if g.Err() == nil && (o.Train || o.Loss) {
+			g.addSpanLoss()
 			keep = append(keep, g.loss)
 		}
 	}

@@ -229,6 +229,8 @@ func WriteFolder(out string, o WriteOptions) (err error) {
 	cfg.Architectures = []string{heads.architecture()}
 	if n := max(heads.Sequence, heads.Token); n > 0 {
 		cfg.NumLabels = n
+	} else if heads.Question {
+		cfg.NumLabels = spanLogits
 	}
 	o.Provenance.Tokenizer = fingerprint(o.Tokenizer)
 	if cfg.SecEncoder, err = json.Marshal(o.Provenance); err != nil {
@@ -291,6 +293,8 @@ func (h Heads) architecture() string {
 		return "DebertaV2ForSequenceClassification"
 	case h.Token > 0:
 		return "DebertaV2ForTokenClassification"
+	case h.Question:
+		return "DebertaV2ForQuestionAnswering"
 	}
 	return "DebertaV2Model"
 }

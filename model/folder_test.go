@@ -38,6 +38,7 @@ func TestReadHuggingFaceFolders(t *testing.T) {
 		{"bare", Heads{}, nil},
 		{"sequence", Heads{Sequence: 3}, nil},
 		{"token", Heads{Token: 5}, nil},
+		{"question", Heads{Question: true}, nil},
 		// One rounding to 8 and to 11 significant bits; small halves are subnormal, in steps of 2^-24.
 		{"bf16", Heads{MLM: true}, func(x float32) float32 { return x * 0x1p-8 }},
 		{"f16", Heads{MLM: true}, func(x float32) float32 { return max(x*0x1p-11, 0x1p-25) }},

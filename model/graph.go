@@ -32,7 +32,7 @@ type graph struct {
 
 	ids, positionIDs, typeIDs *G.Node   // int32 [T]; nil where the configuration has no table
 	slots                     *G.Node   // int16 [2·reach+1], nil without position terms
-	labels                    *G.Node   // of the classification loss, nil without
+	labels                    *G.Node   // of the loss of classification or question answering, nil without
 	positions                 []*G.Node // shared position tables, one a layer; nil when the graph projects them itself
 	reach                     int
 

@@ -7,7 +7,12 @@ type Heads struct {
 	MLM      bool // cls.predictions.*
 	Sequence int  // labels of pooler.* and classifier.*; 0: none
 	Token    int  // labels of classifier.* without pooler; 0: none
+	Question bool // qa_outputs.*: first and last token of an answer
 }
+
+// spanLogits are the logits of a token in question answering: as the first, and as the last one of the answer. HF splits
+// its num_labels logits in two, so that it knows no other number.
+const spanLogits = 2
 
 // Tensor describes one parameter. Offset counts elements from the start of every arena.
 type Tensor struct {
@@ -67,10 +72,13 @@ func layout(c *Config, heads Heads) []Tensor {
 	weight := func(name string, shape ...int) { add(name+".weight", initNormal, true, shape...) }
 	bias := func(name string, n int) *Tensor { return add(name+".bias", initZero, false, n) }
 	linear := func(name string, out, in int) { weight(name, out, in); bias(name, out) }
-	norm := func(name string, n int) {
+	norm := func(name string, n int) *Tensor {
 		add(name+".weight", initOne, false, n)
-		bias(name, n)
+		return bias(name, n)
 	}
+	// The softmax of question answering runs over the tokens of a piece and ignores what is added to all of them alike: the
+	// bias of its logits, and the last bias of the encoder when no other head reads that.
+	answersOnly := heads == Heads{Question: true}
 
 	h, e, i := c.HiddenSize, c.Embedding(), c.IntermediateSize
 	c2p, p2c := c.C2P(), c.P2C()
@@ -100,7 +108,7 @@ func layout(c *Config, heads Heads) []Tensor {
 		linear3 := "deberta.encoder.conv.conv"
 		weight(linear3, h, h/c.ConvGroups, c.ConvKernelSize)
 		bias(linear3, h)
-		norm("deberta.encoder.conv.LayerNorm", h)
+		norm("deberta.encoder.conv.LayerNorm", h).ZeroGrad = answersOnly && c.NumHiddenLayers == 1
 	}
 	for n := range c.NumHiddenLayers {
 		layer := fmt.Sprintf("deberta.encoder.layer.%d.", n)
@@ -129,7 +137,8 @@ func layout(c *Config, heads Heads) []Tensor {
 		norm(layer+"attention.output.LayerNorm", h)
 		linear(layer+"intermediate.dense", i, h)
 		linear(layer+"output.dense", h, i)
-		norm(layer+"output.LayerNorm", h)
+		last := n == c.NumHiddenLayers-1 && !(n == 0 && c.ConvKernelSize > 0) // ConvLayer comes behind layer 0
+		norm(layer+"output.LayerNorm", h).ZeroGrad = answersOnly && last
 	}
 	if heads.MLM {
 		linear("cls.predictions.transform.dense", e, h)
@@ -141,6 +150,10 @@ func layout(c *Config, heads Heads) []Tensor {
 		linear("classifier", heads.Sequence, h)
 	} else if heads.Token > 0 {
 		linear("classifier", heads.Token, h)
+	}
+	if heads.Question {
+		weight("qa_outputs", spanLogits, h)
+		bias("qa_outputs", spanLogits).ZeroGrad = true
 	}
 
 	all := append(even, odd...)

@@ -330,6 +330,27 @@ func TestParityHeads(t *testing.T) {
 	}
 }
 
+// P8qa: question answering. "ragged" is four documents in one pack, one of them without an answer, against runs of HF
+// alone; "even" is one batch of HF's, in which one answer ends and one is whole outside of its document, by one place
+// and by more.
+func TestParityQuestion(t *testing.T) {
+	g := openGolden(t, "P8qa")
+	for _, kind := range []string{"ragged", "even"} {
+		overFamilies(t, kind, func(t *testing.T, dev *device.Device) {
+			p := counterParams(t, g, Heads{Question: true})
+			if err := p.AllocateGrads(); err != nil {
+				t.Fatal(err)
+			}
+			b := &Batch{IDs: g.i32(t, kind+".ids"), Offsets: g.i32(t, kind+".offsets"), Spans: g.i32(t, kind+".spans")}
+			plan := compile(t, dev, p, CompileOptions{Tokens: len(b.IDs) + spare, Mode: ModeQuestion, Train: true})
+			checkGrads(t, g, p, plan, b, kind+".", boundLoss)
+			d, _ := g.compare(t, kind+".logits", "", plan.Logits())
+			within(t, "logits", d, boundLogits)
+			t.Logf("logits: largest difference %.1e", d)
+		})
+	}
+}
+
 // P10: four documents in one pack equal four runs of HF.
 func TestParityPacking(t *testing.T) {
 	g := openGolden(t, "P10")

@@ -181,8 +181,8 @@ func (pl *Plan) value(n *G.Node, elements int) []float32 {
 	return v[:elements]
 }
 
-// Loss returns the loss of the last batch: scale · Σ nats for the MLM loss, a mean for classification; 0 in modes
-// without one.
+// Loss returns the loss of the last batch: scale · Σ nats for the MLM loss, a mean for classification and question
+// answering; 0 in modes without one.
 func (pl *Plan) Loss() float32 {
 	v := pl.value(pl.graph.loss, 1)
 	if v == nil {
@@ -211,7 +211,7 @@ func (pl *Plan) Hidden(i int) []float32 {
 }
 
 // Logits returns the logits of the last batch: [masked, V] in ModeLogits, [pieces, labels] in ModeSequence, [tokens,
-// labels] in ModeToken; nil in other modes.
+// labels] in ModeToken, [tokens, 2] (first and last token of the answer) in ModeQuestion; nil in other modes.
 func (pl *Plan) Logits() []float32 {
 	if pl.graph.logits == nil {
 		return nil

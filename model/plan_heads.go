@@ -61,3 +61,16 @@ func (g *graph) addClassLoss(rows kernel.RowKind, kind kernel.LossKind) {
 	}
 	g.loss = g.ClassifyLoss(g.logits, g.labels, rows, kind)
 }
+
+// addQuestion ends the graph in HF's DebertaV2ForQuestionAnswering: one linear layer on every token, no dropout. // [T, 2]
+func (g *graph) addQuestion() {
+	d := g.dense("qa_outputs", kernel.Linear, kernel.RowsTokens, kernel.Dropout{})
+	d.BiasHasNoGradient = true
+	g.logits = g.Linear(g.last(), d)
+}
+
+// addSpanLoss adds its loss.
+func (g *graph) addSpanLoss() {
+	g.labels = g.Input("labels", kernel.I32, g.T/2, spanLogits)
+	g.loss = g.SpanLoss(g.logits, g.labels)
+}

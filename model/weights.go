@@ -27,6 +27,7 @@ const (
 	legacyPrefix   = "cls.predictions."
 	classifierName = "classifier.weight"
 	poolerName     = "pooler.dense.weight"
+	questionName   = "qa_outputs.weight"
 )
 
 // weightFiles are the open safetensors files of a folder, with their tensors under the names that this tool uses.
@@ -168,6 +169,7 @@ func (w *weightFiles) heads() Heads {
 			h.Token = t.shape[0]
 		}
 	}
+	_, h.Question = w.tensors[questionName]
 	return h
 }
 

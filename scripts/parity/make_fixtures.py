@@ -3,7 +3,8 @@
     VENV/bin/python scripts/parity/make_fixtures.py
 
 Weights are counter_weights.py's, so the tests know every value. Variants: the legacy head, the new head, shards with an
-index, DebertaV2Model (no head, names without the prefix), bfloat16, float16, sequence and token classification.
+index, DebertaV2Model (no head, names without the prefix), bfloat16, float16, sequence and token classification, question
+answering.
 """
 
 import json
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import (DebertaV2Config, DebertaV2ForMaskedLM, DebertaV2ForSequenceClassification,
-                          DebertaV2ForTokenClassification, DebertaV2Model, PreTrainedTokenizerFast)
+from transformers import (DebertaV2Config, DebertaV2ForMaskedLM, DebertaV2ForQuestionAnswering,
+                          DebertaV2ForSequenceClassification, DebertaV2ForTokenClassification, DebertaV2Model,
+                          PreTrainedTokenizerFast)
 
 from counter_weights import STRONG, legacy_name, weights
 
@@ -39,7 +41,8 @@ def tokenizer():
 def fill(model):
     with torch.no_grad():
         for name, p in model.named_parameters():
-            canonical = name if name.startswith(("deberta.", "pooler.", "classifier.", "cls.", "lm_predictions.")) else "deberta." + name
+            heads = ("deberta.", "pooler.", "classifier.", "qa_outputs.", "cls.", "lm_predictions.")
+            canonical = name if name.startswith(heads) else "deberta." + name
             p.copy_(torch.from_numpy(weights(legacy_name(canonical), tuple(p.shape), 1, STRONG)))
     return model
 
@@ -78,6 +81,7 @@ def main():
         "f16": (DebertaV2ForMaskedLM, {}, {}, torch.float16),
         "sequence": (DebertaV2ForSequenceClassification, dict(num_labels=3), {}, None),
         "token": (DebertaV2ForTokenClassification, dict(num_labels=5), {}, None),
+        "question": (DebertaV2ForQuestionAnswering, {}, {}, None),
     }
     shutil.rmtree(OUT, ignore_errors=True)
     for name, (cls, more, save, dtype) in folders.items():

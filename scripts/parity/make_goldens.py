@@ -27,8 +27,8 @@ import numpy as np
 import torch
 import transformers
 from safetensors.numpy import save_file
-from transformers import (DebertaV2Config, DebertaV2ForMaskedLM, DebertaV2ForSequenceClassification,
-                          DebertaV2ForTokenClassification)
+from transformers import (DebertaV2Config, DebertaV2ForMaskedLM, DebertaV2ForQuestionAnswering,
+                          DebertaV2ForSequenceClassification, DebertaV2ForTokenClassification)
 from transformers.models.deberta_v2 import modeling_deberta_v2 as hf
 
 from counter_weights import INITIAL, STRONG, legacy_name, sample_indices, weights, words
@@ -260,6 +260,47 @@ def heads():
     save("P8", out, metadata(config("P1", cls_dropout=0.0, pooler_hidden_act="tanh"), scale=STRONG, **noise))
 
 
+def answers():
+    """P8qa: question answering on P1. HF's softmax runs over a padded row, pads included, so documents of different
+    length ("ragged") run alone, and the mean over those with an answer is taken here; "even" is one batch of HF's, with
+    answers outside of their documents, which HF leaves out."""
+    cfg = config("P1", num_labels=2)
+    cases = {
+        "ragged": ([97, 60, 33, 5], [(10, 31), (0, 0), None, (4, 2)]),
+        "even": ([33, 33, 33], [(4, 9), (40, 33), (32, 50)]),
+    }
+    out, noise = {}, {}
+    for kind, (lengths, spans) in cases.items():
+        m32 = fill(DebertaV2ForQuestionAnswering(cfg))
+        m64 = copy.deepcopy(m32).double()
+        ids = [draw(f"P8qa.{kind}.{i}", n, 1, cfg.vocab_size) for i, n in enumerate(lengths)]
+        out[f"{kind}.ids"] = np.concatenate(ids).astype(np.int32)
+        out[f"{kind}.offsets"] = np.cumsum([0] + lengths).astype(np.int32)
+        out[f"{kind}.spans"] = np.array([s or (-1, -1) for s in spans], dtype=np.int32)
+        runs = [(np.stack(ids), spans)] if kind == "even" else [(x[None], [s]) for x, s in zip(ids, spans)]
+        labelled = [r for r in runs if r[1] != [None]]
+        logits, losses = [], {m32: 0.0, m64: 0.0}
+        for m in (m32, m64):
+            for x, s in runs:
+                b = dict(input_ids=torch.from_numpy(x))
+                if s != [None]:
+                    b["start_positions"], b["end_positions"] = torch.tensor(s).unbind(1)
+                o = m(**b)
+                if m is m64:
+                    logits.append(torch.stack([o.start_logits, o.end_logits], -1).reshape(-1, 2))
+                if s != [None]:
+                    (o.loss / len(labelled)).backward()
+                    losses[m] += o.loss.item() / len(labelled)
+        out[f"{kind}.logits"] = f32(torch.cat(logits))
+        out[f"{kind}.loss"] = f64(losses[m64])
+        noise["noise_" + kind] = abs(losses[m32] - losses[m64])
+        for n, p in m64.named_parameters():
+            if p.grad is not None:
+                put(out, f"{kind}.grad.{n}", p.grad, not n.startswith("deberta"), n)
+    save("P8qa", out, metadata(cfg, scale=STRONG, **noise))
+    print("      noise of HF's float32:", {k: f"{v:.1e}" for k, v in noise.items()}, {k: out[k + ".loss"][0] for k in cases})
+
+
 def real_shape():
     """P9: base width, the real bucket map and vocabulary; one document longer than the map's range."""
     cfg = DebertaV2Config(vocab_size=29952, hidden_size=768, num_hidden_layers=2, num_attention_heads=12,
@@ -357,8 +398,8 @@ def low_precision():
 
 def main():
     torch.set_num_threads(1)
-    want = sys.argv[1:] or [*CONFIGS, "P8", "P9", "P10", "P11", "P12"]
-    other = dict(P8=heads, P9=real_shape, P10=packing, P11=slots, P12=low_precision)
+    want = sys.argv[1:] or [*CONFIGS, "P8", "P8qa", "P9", "P10", "P11", "P12"]
+    other = dict(P8=heads, P8qa=answers, P9=real_shape, P10=packing, P11=slots, P12=low_precision)
     for name in want:
         other[name]() if name in other else masked_lm(name)
     size = sum(f.stat().st_size for f in OUT.glob("*.safetensors"))
