@@ -27,8 +27,11 @@ import (
 // Name is the file that holds a folder's manifest.
 const Name = "manifest.json"
 
-// Schema is the version of the format that Write writes and the newest that Read reads.
-const Schema = 1
+// Schema is the version of the format that Write writes and the newest that Read reads. Version 1 had no hash of itself.
+const Schema = 2
+
+// tail is what follows the digits of a manifest's own hash, its last field.
+const tail = "\"\n}\n"
 
 // maxBytes bounds what Read takes into memory: some 500,000 files.
 const maxBytes = 128 << 20
@@ -45,6 +48,9 @@ type Manifest struct {
 	Parents map[string]string `json:"parents,omitempty"` // role → manifest hash of a folder that it was made from
 	Files   []FileEntry       `json:"files"`             // every file, by path in bytewise order; Write fills it
 	Extra   json.RawMessage   `json:"extra,omitempty"`   // what the kind of folder adds
+	// SHA256 is the hash of all bytes before its own first digit, so that damage to the manifest itself is found. Marshal
+	// sets it; it stays the last field.
+	SHA256 string `json:"sha256,omitempty"`
 }
 
 // FileEntry is one file of a folder.
@@ -86,10 +92,10 @@ func removeIfThere(name string) error {
 	return nil
 }
 
-// Marshal returns the bytes of manifest.json for m as it is, but for Schema, which is set. It serves folders whose
+// Marshal returns the bytes of manifest.json for m as it is, but for Schema and SHA256, which are set. It serves folders whose
 // manifest lists no files, such as runs.
 func Marshal(m Manifest) ([]byte, error) {
-	m.Schema = Schema
+	m.Schema, m.SHA256 = Schema, "-"
 	if m.Files == nil {
 		m.Files = []FileEntry{}
 	}
@@ -100,7 +106,27 @@ func Marshal(m Manifest) ([]byte, error) {
 	if err := e.Encode(m); err != nil {
 		return nil, fmt.Errorf("%s: %w", Name, err)
 	}
-	return b.Bytes(), nil
+	text := bytes.TrimSuffix(b.Bytes(), []byte("-"+tail))
+	sum := sha256.Sum256(text)
+	return append(hex.AppendEncode(text, sum[:]), tail...), nil
+}
+
+// checkSelf compares a manifest with its own hash.
+func checkSelf(text []byte, m Manifest) error {
+	if m.Schema == 1 {
+		if m.SHA256 != "" {
+			return fmt.Errorf("%w: schema 1 has no hash of the manifest", ErrCorrupt)
+		}
+		return nil
+	}
+	before, ok := bytes.CutSuffix(text, []byte(m.SHA256+tail))
+	if !ok || len(m.SHA256) != 2*sha256.Size {
+		return fmt.Errorf("%w: it does not end with its own SHA-256 (cut short or changed?)", ErrCorrupt)
+	}
+	if sum := sha256.Sum256(before); hex.EncodeToString(sum[:]) != m.SHA256 {
+		return fmt.Errorf("%w: its own SHA-256 is %x, want %s", ErrCorrupt, sum, m.SHA256)
+	}
+	return nil
 }
 
 func list(dir string) ([]FileEntry, error) {
@@ -179,7 +205,8 @@ func read(dir string) ([]byte, error) {
 }
 
 // Parse reads the bytes of a manifest. Fields that it does not know are passed over, because later versions of the same
-// schema may add some. Errors wrap ErrCorrupt. A path that leaves the folder is an error.
+// schema may add some. Errors wrap ErrCorrupt. A path that leaves the folder is an error, and so is a manifest that is
+// not what its own hash says.
 func Parse(text []byte) (Manifest, error) {
 	var m Manifest
 	if err := json.Unmarshal(text, &m); err != nil {
@@ -187,6 +214,9 @@ func Parse(text []byte) (Manifest, error) {
 	}
 	if m.Schema < 1 || m.Schema > Schema {
 		return Manifest{}, fmt.Errorf("%w: schema %d, want 1 to %d", ErrCorrupt, m.Schema, Schema)
+	}
+	if err := checkSelf(text, m); err != nil {
+		return Manifest{}, err
 	}
 	for i, f := range m.Files {
 		if !fs.ValidPath(f.Path) || f.Path == "." || strings.Contains(f.Path, `\`) || !filepath.IsLocal(filepath.FromSlash(f.Path)) || f.Path != path.Clean(f.Path) {

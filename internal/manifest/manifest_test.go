@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -89,7 +90,8 @@ func TestBroken(t *testing.T) {
 }
 
 var malformed = []string{
-	``, `{`, `[]`, `{"schema":0}`, `{"schema":2}`,
+	``, `{`, `[]`, `{"schema":0}`, `{"schema":2}`, `{"schema":3}`,
+	`{"schema":1,"sha256":"` + strings.Repeat("0", 64) + `"}`,
 	`{"schema":1,"files":[{"path":"../x","size":0,"sha256":"` + strings.Repeat("0", 64) + `"}]}`,
 	`{"schema":1,"files":[{"path":"/x","size":0,"sha256":"` + strings.Repeat("0", 64) + `"}]}`,
 	`{"schema":1,"files":[{"path":"x","size":-1,"sha256":"` + strings.Repeat("0", 64) + `"}]}`,
@@ -102,6 +104,29 @@ func TestMalformed(t *testing.T) {
 		if _, err := Parse([]byte(text)); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: got %v, want ErrCorrupt", text, err)
 		}
+	}
+}
+
+// TestDamagedManifest changes every byte of a manifest, and cuts it at every length: each is found.
+func TestDamagedManifest(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(folder(t), Name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range text {
+		for _, bit := range []byte{1, 3, 0x20, 0x80} {
+			harmed := bytes.Clone(text)
+			harmed[i] ^= bit
+			if _, err := Parse(harmed); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("byte %d, %q, ^ %#x: %v, want ErrCorrupt", i, text[i], bit, err)
+			}
+		}
+		if _, err := Parse(text[:i]); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("cut to %d bytes: %v, want ErrCorrupt", i, err)
+		}
+	}
+	if _, err := Parse([]byte("{\"schema\": 1, \"kind\": \"data\", \"tool\": \"t\", \"files\": []}")); err != nil {
+		t.Errorf("a manifest of schema 1: %v", err)
 	}
 }
 
