@@ -120,6 +120,26 @@ func TestFailsBeforeAnythingIsMade(t *testing.T) {
 	}
 }
 
+// Logs too few for held-out sets are said to be so; they do not waste the training.
+func TestTooFewToEvaluate(t *testing.T) {
+	logs := filepath.Join(t.TempDir(), "few.log")
+	write(t, logs, "one\ntwo\nthree\n")
+	var account, remarks bytes.Buffer
+	s := &stages{Options: Options{In: []string{logs}, Out: t.TempDir(), Threads: 1, Account: &account, Remarks: &remarks}, size: sizeOf(true)}
+	s.logDirs = s.In
+	if err := errors.Join(s.build(context.Background()), s.evaluate(context.Background()), s.learned()); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"too few for a held-out set", "IDTS  not in this data", "ODTS  not in this data"} {
+		if !strings.Contains(account.String(), want) {
+			t.Errorf("want %q in:\n%s", want, account.String())
+		}
+	}
+	if !strings.Contains(remarks.String(), "cannot be said") {
+		t.Errorf("remarks: %q", remarks.String())
+	}
+}
+
 // Out may lie in the logs: nothing of it is read. Damaged files stop the build, or are passed over.
 func TestBuildOverOut(t *testing.T) {
 	logs := t.TempDir()

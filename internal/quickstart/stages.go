@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -175,7 +174,7 @@ func (s *stages) exampleLine() ([]byte, error) {
 // someLines decodes up to n records of the IDTS, evenly spaced over it, so that every source is there.
 func (s *stages) someLines(n int) (lines []string, err error) {
 	dir := s.path("data", data.IDTS.String())
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+	if !s.has(data.IDTS) {
 		dir = s.path("data", data.Train.String())
 	}
 	set, err := shard.Open(dir)
@@ -235,6 +234,14 @@ func (f *firstLoss) Step(p train.Progress) {
 }
 
 func (s *stages) evaluate(ctx context.Context) error {
+	if !s.has(data.IDTS) && !s.has(data.ODTS) {
+		s.report = &eval.Report{Models: make([]eval.ModelReport, 1)}
+		if err := s.say("evaluate", "not possible: these logs are too few for a held-out set (20 records are the least)"); err != nil {
+			return err
+		}
+		_, err := io.WriteString(s.Account, table(s.report))
+		return err
+	}
 	bar := progress.New(s.Remarks, "evaluate", s.Quiet)
 	report, err := eval.Intrinsic(ctx, eval.Options{
 		Models: []string{s.path("run")}, Data: s.path("data"), Pieces: s.size.evalPieces, Seed: s.Seed, Threads: s.Threads,
@@ -250,6 +257,12 @@ func (s *stages) evaluate(ctx context.Context) error {
 	}
 	_, err = io.WriteString(s.Account, table(report))
 	return err
+}
+
+// has tells whether the data folder holds a split.
+func (s *stages) has(split data.Split) bool {
+	_, err := os.Stat(s.path("data", split.String()))
+	return err == nil
 }
 
 // table lays out IDTS and ODTS with the baselines.
@@ -394,7 +407,7 @@ func (s *stages) farewell(took time.Duration) error {
 func (s *stages) learned() error {
 	set := s.report.Models[0].Sets[data.IDTS.String()]
 	if set == nil || set.Baselines == nil || set.Tokens == 0 {
-		fmt.Fprintln(s.Remarks, "no IDTS in this data: whether the model learned cannot be said")
+		fmt.Fprintln(s.Remarks, "remark: no IDTS in this data: whether the model learned cannot be said")
 		return nil
 	}
 	got, bar := float64(set.CrossEntropy), float64(set.Baselines.Unigram.CrossEntropy)-math.Ln2
