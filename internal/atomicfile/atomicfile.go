@@ -39,6 +39,10 @@ func WriteFile(path string, write func(io.Writer) error) (err error) {
 	}
 	defer func() {
 		if err != nil {
+			var place *fs.PathError
+			if errors.As(err, &place) && place.Path == f.Name() {
+				place.Path = path // people know the file by its name, not by the temporary one
+			}
 			// The first error is what the caller needs; a temporary file that cannot be removed is named beside it.
 			if rm := os.Remove(f.Name()); rm != nil {
 				err = errors.Join(err, rm)

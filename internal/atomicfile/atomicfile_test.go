@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -122,6 +123,11 @@ func TestWriteFileKeepsWhatIsNoFile(t *testing.T) {
 	missing := filepath.Join(dir, "no", "file")
 	if err := WriteFile(missing, hello); err == nil || strings.Contains(err.Error(), ".tmp") || !strings.Contains(err.Error(), missing) {
 		t.Fatalf("in a missing folder: %v", err)
+	}
+	file := filepath.Join(dir, "full")
+	err := WriteFile(file, func(w io.Writer) error { return &fs.PathError{Op: "write", Path: w.(*os.File).Name(), Err: errors.New("disk full")} })
+	if err == nil || err.Error() != "write "+file+": disk full" {
+		t.Fatalf("on a full disk: %v", err)
 	}
 	if got := names(t, dir); len(got) != len(before) {
 		t.Fatalf("left behind: %q", got)
