@@ -91,13 +91,13 @@ func (c *call) printBuild(out string, r *data.Report) error {
 	}
 	var remarks []string
 	if n := r.Total.Cut; n > 0 {
-		remarks = append(remarks, units.Count(n)+" parts of records that were too long")
+		remarks = append(remarks, count(n, "part")+" of records that were too long")
 	}
 	if n := r.Total.InvalidUTF8; n > 0 {
-		remarks = append(remarks, units.Count(n)+" records that are not UTF-8")
+		remarks = append(remarks, count(n, "record")+" outside UTF-8")
 	}
 	if n := r.Total.Ragged; n > 0 {
-		remarks = append(remarks, units.Count(n)+" ragged CSV rows kept as text")
+		remarks = append(remarks, count(n, "ragged CSV row")+" kept as text")
 	}
 	if n := r.Total.FilesSkipped; n > 0 {
 		remarks = append(remarks, count(n, "binary file")+" skipped")
