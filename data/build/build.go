@@ -190,7 +190,7 @@ func prepare(o Options) (*build, error) {
 // list finds the files, and the sources that are named as held out.
 func (b *build) list(ctx context.Context) (source.Listing, map[string]bool, error) {
 	list, err := source.List(ctx, source.ListOptions{
-		In: b.o.In, Exclude: b.o.Exclude, Depth: b.o.SourceDepth, Omit: append(outputs(b.o.Out), b.o.Omit...), KeepGoing: b.o.KeepGoing,
+		In: b.o.In, Exclude: b.o.Exclude, Depth: b.o.SourceDepth, Omit: append(outputs(b.dir.Out()), b.o.Omit...), KeepGoing: b.o.KeepGoing,
 	})
 	if err != nil {
 		return list, nil, err

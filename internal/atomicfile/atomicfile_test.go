@@ -125,7 +125,9 @@ func TestWriteFileKeepsWhatIsNoFile(t *testing.T) {
 		t.Fatalf("in a missing folder: %v", err)
 	}
 	file := filepath.Join(dir, "full")
-	err := WriteFile(file, func(w io.Writer) error { return &fs.PathError{Op: "write", Path: w.(*os.File).Name(), Err: errors.New("disk full")} })
+	err := WriteFile(file, func(w io.Writer) error {
+		return &fs.PathError{Op: "write", Path: w.(*os.File).Name(), Err: errors.New("disk full")}
+	})
 	if err == nil || err.Error() != "write "+file+": disk full" {
 		t.Fatalf("on a full disk: %v", err)
 	}
@@ -216,6 +218,47 @@ func TestFolderFilledMeanwhile(t *testing.T) {
 	}
 	if got := read(t, filepath.Join(out, "theirs")); got != "1" {
 		t.Fatalf("got %q", got)
+	}
+}
+
+// A link to an empty folder stays, and the folder it leads to is made; a file that came meanwhile is not taken away.
+func TestOutIsLink(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("links need a privilege on Windows")
+	}
+	disk, place := t.TempDir(), t.TempDir()
+	real, link := filepath.Join(disk, "real"), filepath.Join(place, "out")
+	if err := errors.Join(os.Mkdir(real, 0o777), os.Symlink(real, link)); err != nil {
+		t.Fatal(err)
+	}
+	d, err := CreateDir(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, d.Path("x"), "1")
+	if err := d.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 || read(t, filepath.Join(real, "x")) != "1" {
+		t.Fatalf("the link is %v, %v", info, err)
+	}
+	dangling := filepath.Join(place, "dangling")
+	if err := os.Symlink(filepath.Join(disk, "absent"), dangling); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := CreateDir(dangling); err == nil || !strings.Contains(err.Error(), "link") {
+		t.Fatalf("dangling link: got %v", err)
+	}
+	out := filepath.Join(place, "late")
+	if d, err = CreateDir(out); err != nil {
+		t.Fatal(err)
+	}
+	write(t, out, "theirs")
+	if err := d.Commit(); !errors.Is(err, ErrExists) || read(t, out) != "theirs" {
+		t.Fatalf("a file that came meanwhile: %v", err)
+	}
+	if err := d.Abort(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -28,11 +28,17 @@ type Dir struct {
 
 // CreateDir begins the folder out: it makes missing parents and the sibling .NAME.partial, and locks it. The error
 // wraps ErrExists when out is a file or a folder that is not empty, and ErrLocked when another process is writing it.
+// When out is a link to a folder, that folder is meant.
 // What a killed writer left in .NAME.partial is removed. Nothing is at out before Commit.
 func CreateDir(out string) (*Dir, error) {
 	abs, err := filepath.Abs(out)
 	if err != nil {
 		return nil, err
+	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		abs = real // a link stays, and the folder is made where it leads
+	} else if _, err := os.Readlink(abs); err == nil {
+		return nil, fmt.Errorf("%s: link to a folder that is not there", out)
 	}
 	if filepath.Dir(abs) == abs {
 		return nil, fmt.Errorf("%s: %w", out, ErrExists)
@@ -137,7 +143,11 @@ func (d *Dir) Commit() error {
 			return err
 		}
 	}
-	// os.Rename does not replace a folder, and an empty one is allowed; os.Remove refuses one that is not empty.
+	// os.Rename does not replace a folder, and an empty one is allowed; os.Remove refuses one that is not empty, but would
+	// take away a file.
+	if info, err := os.Lstat(d.out); err == nil && !info.IsDir() {
+		return fmt.Errorf("%s: %w and is a file", d.out, ErrExists)
+	}
 	if err := os.Remove(d.out); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w: %w", d.out, ErrExists, err)
 	}
