@@ -15,7 +15,7 @@ type benchCmd struct {
 	Size     string    `placeholder:"S" help:"Preset (default: mini; gemm: the shapes of several)."`
 	Context  int       `placeholder:"N" help:"Longest piece in tokens (default: the preset's)."`
 	Tokens   int       `placeholder:"N" help:"Tokens of a micro-batch (default: the larger of the preset's and the context)."`
-	DType    string    `name:"dtype" enum:"f32" default:"f32" help:"f32."`
+	DType    string    `name:"dtype" enum:"f32" default:"f32" placeholder:"D" help:"f32."`
 	Memory   string    `placeholder:"M" help:"train: auto, none, cheap, layer, or a limit such as 8GiB."`
 	Duration *duration `placeholder:"TIME" help:"How long to measure (default 5s)."`
 	JSON     bool      `name:"json" help:"One JSON document on stdout."`

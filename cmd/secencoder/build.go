@@ -13,12 +13,12 @@ import (
 )
 
 type buildCmd struct {
-	In             []string `sep:"none" required:"" placeholder:"PATH" help:"Files, folders, or - for standard input: plain lines, JSON lines, CSV, each also gzip or zstd, found out by content."`
+	In             []string `sep:"none" required:"" placeholder:"PATH…" help:"Files, folders, or - for standard input: plain lines, JSON lines, CSV, each also gzip or zstd, found out by content."`
 	Out            string   `required:"" placeholder:"DIR" help:"Data folder to write; must not hold anything."`
 	Tokenizer      string   `required:"" placeholder:"FILE|train[:SIZE]" help:"A tokenizer.json, or train: one is trained on the train split (29,952 ids, or SIZE)."`
-	ODTS           []string `sep:"none" name:"odts" placeholder:"NAME" help:"Sources held out whole: a source's name, or a path prefix or glob below an --in (default: chosen by hash when there are four sources or more)."`
+	ODTS           []string `sep:"none" name:"odts" placeholder:"NAME…" help:"Sources held out whole: a source's name, or a path prefix or glob below an --in (default: chosen by hash when there are four sources or more)."`
 	SourceDepth    int      `default:"1" placeholder:"N" help:"A source is named by its first N folders below --in."`
-	Exclude        []string `sep:"none" placeholder:"GLOB" help:"Paths below an --in that are not read; ** stands for any folders."`
+	Exclude        []string `sep:"none" placeholder:"GLOB…" help:"Paths below an --in that are not read; ** stands for any folders."`
 	MaxSourceBytes size     `placeholder:"SIZE" help:"Most bytes that are read of each source (default: all)."`
 	MaxRecord      size     `default:"1MiB" placeholder:"SIZE" help:"Longer records are cut into records."`
 	Render         string   `placeholder:"raw|jsonl" help:"Text of a record: raw keeps the original bytes, jsonl makes one JSON object of each; default: raw, but CSV rows become JSON objects."`

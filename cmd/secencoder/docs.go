@@ -71,7 +71,7 @@ func flagWords(f *kong.Flag) string {
 	}
 	s += " " + f.FormatPlaceHolder()
 	if f.Target.Kind() == reflect.Slice {
-		s = strings.TrimSuffix(s, ",...") + "…"
+		s = strings.TrimSuffix(strings.TrimSuffix(s, ",..."), "…") + "…"
 	}
 	return s
 }

@@ -19,8 +19,8 @@ type embedCmd struct {
 	Model  string `required:"" placeholder:"DIR" help:"A run, a checkpoint or a model folder."`
 	In     string `placeholder:"FILE" help:"Text, one line each; default standard input."`
 	Out    string `placeholder:"FILE.npy" help:"NumPy file [lines, hidden_size] float32; without it JSON lines on stdout."`
-	Pool   string `enum:"mean,content,first" default:"mean" help:"mean over all tokens, content: without [CLS] and [SEP], first: [CLS]."`
-	DType  string `name:"dtype" enum:"f32" default:"f32" help:"f32."`
+	Pool   string `enum:"mean,content,first" default:"mean" placeholder:"POOL" help:"mean over all tokens, content: without [CLS] and [SEP], first: [CLS]."`
+	DType  string `name:"dtype" enum:"f32" default:"f32" placeholder:"D" help:"f32."`
 	Device string `default:"cpu" placeholder:"D" help:"cpu."`
 	Window int    `placeholder:"N" help:"Cut lines over N tokens into pieces of N and average them."`
 }

@@ -8,9 +8,9 @@ import (
 )
 
 type intrinsicCmd struct {
-	Model     []string `sep:"none" required:"" placeholder:"DIR" help:"Runs, checkpoints or model folders, side by side."`
+	Model     []string `sep:"none" required:"" placeholder:"DIR…" help:"Runs, checkpoints or model folders, side by side."`
 	Data      string   `required:"" placeholder:"DIR" help:"Data folder."`
-	Sets      []string `sep:"none" placeholder:"SET" help:"Of idts, odts, valid, train (default: idts and odts)."`
+	Sets      []string `sep:"none" placeholder:"SET…" help:"Of idts, odts, valid, train (default: idts and odts)."`
 	Context   int      `placeholder:"N" help:"Longest piece in tokens (default: the model's training context, else 512)."`
 	Pieces    int      `placeholder:"N" help:"Most pieces of each set, a sample fixed by the seed (default: all)."`
 	MaxTokens int64    `placeholder:"N" help:"Most tokens of each set, a sample fixed by the seed (default: all)."`

@@ -9,7 +9,7 @@ import (
 )
 
 type quickstartCmd struct {
-	In    []string `sep:"none" placeholder:"PATH" help:"Your own logs (files or folders); default: generated logs."`
+	In    []string `sep:"none" placeholder:"PATH…" help:"Your own logs (files or folders); default: generated logs."`
 	Out   string   `default:"secencoder-quickstart" placeholder:"DIR" help:"Folder to make."`
 	Small bool     `help:"The form that takes under 40 seconds."`
 

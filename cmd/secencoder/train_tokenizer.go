@@ -16,13 +16,13 @@ import (
 )
 
 type tokenizerTrainCmd struct {
-	In           []string `sep:"none" required:"" placeholder:"PATH" help:"Text (files, folders), a data folder (its train split, decoded), or - for standard input."`
+	In           []string `sep:"none" required:"" placeholder:"PATH…" help:"Text (files, folders), a data folder (its train split, decoded), or - for standard input."`
 	Out          string   `required:"" placeholder:"FILE" help:"tokenizer.json to write."`
 	VocabSize    int      `default:"29952" placeholder:"N" help:"Ids, special tokens and bytes included."`
 	Digits       string   `default:"run" enum:"run,d3,d1,alnum" placeholder:"RULE" help:"How digits are cut: run (whole), d3 (threes), d1 (single), alnum (digits are letters)."`
 	Space        string   `default:"all" enum:"all,word,none" placeholder:"RULE" help:"What takes one leading space: all, word (words and numbers), none."`
 	MinFrequency int64    `placeholder:"N" help:"Stop at pairs rarer than this."`
-	Exclude      []string `sep:"none" placeholder:"GLOB" help:"Paths below an --in that are not read."`
+	Exclude      []string `sep:"none" placeholder:"GLOB…" help:"Paths below an --in that are not read."`
 	JSON         bool     `name:"json" help:"One JSON document on stdout."`
 }
 

@@ -14,7 +14,7 @@ type exportCmd struct {
 	Model  string `required:"" placeholder:"DIR" help:"A run, a checkpoint or a model folder."`
 	Format string `required:"" enum:"hf" placeholder:"hf" help:"hf: a folder that HuggingFace transformers loads."`
 	Out    string `required:"" placeholder:"DIR" help:"Folder to write; must not hold anything."`
-	Head   string `enum:"legacy,new" default:"legacy" help:"Names of the masked-LM head: legacy, which every version of transformers loads, or new."`
+	Head   string `enum:"legacy,new" default:"legacy" placeholder:"NAMES" help:"Names of the masked-LM head: legacy, which every version of transformers loads, or new."`
 }
 
 func (*exportCmd) Help() string {
