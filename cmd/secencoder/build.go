@@ -48,7 +48,7 @@ func (cmd *buildCmd) Run(c *call) error {
 	})
 	bar.Done()
 	if err != nil {
-		return inHint(outHint(err))
+		return inHint(outHint(err), cmd.In)
 	}
 	for _, note := range report.Skipped {
 		c.remark("skipped %s: %s", note.Path, note.Reason)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -128,6 +129,14 @@ func outHint(err error) error {
 	return err
 }
 
+// below tells whether path lies in one of the folders.
+func below(path string, folders []string) bool {
+	return slices.ContainsFunc(folders, func(folder string) bool {
+		rel, err := filepath.Rel(folder, path)
+		return err == nil && rel != "." && filepath.IsLocal(rel)
+	})
+}
+
 // dataHint says what to do about a folder that is no data folder.
 func dataHint(err error, dir string) error {
 	if errors.Is(err, fs.ErrNotExist) {
@@ -136,11 +145,12 @@ func dataHint(err error, dir string) error {
 	return err
 }
 
-// inHint says what to do about input that cannot be read.
-func inHint(err error) error {
+// inHint says what to do about input below in that cannot be read: damaged, not permitted, vanished.
+func inHint(err error, in []string) error {
 	var damaged *source.ReadError
+	var place *fs.PathError
 	switch {
-	case errors.As(err, &damaged):
+	case errors.As(err, &damaged), errors.As(err, &place) && slices.Contains([]string{"open", "stat", "lstat"}, place.Op) && below(place.Path, in):
 		return hint(err, "use --keep-going to go on with the next file")
 	case errors.Is(err, build.ErrNothing):
 		return hint(err, "give --in files or folders of text logs")

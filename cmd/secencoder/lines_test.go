@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -26,6 +28,16 @@ func TestInterruptible(t *testing.T) {
 	all, err := io.ReadAll(interruptible(context.Background(), strings.NewReader("text\n")))
 	if err != nil || string(all) != "text\n" {
 		t.Errorf("got %q, %v", all, err)
+	}
+}
+
+// Files below --in that cannot be opened can be passed over; the --in itself, and other files, not.
+func TestInHint(t *testing.T) {
+	for path, want := range map[string]bool{"logs/a/x.log": true, "/var/log/btmp": true, "logs": false, "out/x": false, "logs2/x": false} {
+		err := inHint(&fs.PathError{Op: "open", Path: filepath.FromSlash(path), Err: fs.ErrPermission}, []string{"./logs/", "/var/log"})
+		if got := strings.Contains(err.Error(), "--keep-going"); got != want {
+			t.Errorf("%v: hint %t, want %t", err, got, want)
+		}
 	}
 }
 

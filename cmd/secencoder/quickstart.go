@@ -41,5 +41,5 @@ func (cmd *quickstartCmd) Run(c *call) error {
 	case errors.Is(err, quickstart.ErrNotLearned):
 		return hint(err, "train longer: secencoder pretrain --data %s/data --out longer --time 10m", cmd.Out)
 	}
-	return inHint(outHint(err))
+	return inHint(outHint(err), cmd.In)
 }

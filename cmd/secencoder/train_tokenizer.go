@@ -59,7 +59,7 @@ func (cmd *tokenizerTrainCmd) Run(c *call) error {
 	case errors.As(err, &damaged):
 		return hint(err, "leave it out with --exclude")
 	case err != nil:
-		return inHint(err)
+		return inHint(err, nil)
 	}
 	if err := tok.Save(cmd.Out); err != nil {
 		return err
