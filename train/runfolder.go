@@ -128,8 +128,10 @@ func (s *session) begin() error {
 	if err != nil {
 		return err
 	}
+	modelConfig, config := s.modelConfig.JSON(), []byte(s.c.yaml())
 	text, err := manifest.Marshal(manifest.Manifest{
-		Schema: manifest.Schema, Kind: "run", Tool: Tool(), Config: settings, Parents: s.parents, Files: []manifest.FileEntry{},
+		Kind: "run", Tool: Tool(), Config: settings, Parents: s.parents,
+		Files: []manifest.FileEntry{manifest.Entry(configName, config), manifest.Entry(modelConfigName, modelConfig)},
 	})
 	if err != nil {
 		return err
@@ -138,9 +140,9 @@ func (s *session) begin() error {
 		name    string
 		content []byte
 	}{
-		{modelConfigName, s.modelConfig.JSON()},
+		{modelConfigName, modelConfig},
 		{manifest.Name, text},
-		{configName, []byte(s.c.yaml())},
+		{configName, config},
 	} {
 		if err := writeFile(s.path(f.name), f.content); err != nil {
 			return err
@@ -244,15 +246,15 @@ func slot0Trained(c *model.Config, longest int) bool {
 	return err == nil && slots[0] == 0
 }
 
-// pointers writes checkpoints/last and, when there is one, checkpoints/best.
+// pointers writes checkpoints/best, when there is one, and then checkpoints/last: where last names the newest checkpoint,
+// best is up to date too.
 func (s *session) pointers() error {
-	if err := writeFile(s.path(checkpointsName, lastName), []byte(filepath.Base(s.folder(s.saved))+"\n")); err != nil {
-		return err
+	if s.st.Best != nil {
+		if err := writeFile(s.path(checkpointsName, bestName), []byte(filepath.Base(s.folder(s.st.Best.Step))+"\n")); err != nil {
+			return err
+		}
 	}
-	if s.st.Best == nil {
-		return nil
-	}
-	return writeFile(s.path(checkpointsName, bestName), []byte(filepath.Base(s.folder(s.st.Best.Step))+"\n"))
+	return writeFile(s.path(checkpointsName, lastName), []byte(filepath.Base(s.folder(s.saved))+"\n"))
 }
 
 // retain removes checkpoints but the last one, the best one and the newest Keep others. A folder gets another name

@@ -60,6 +60,12 @@ type FileEntry struct {
 	SHA256 string `json:"sha256"`
 }
 
+// Entry describes a file that is about to be written.
+func Entry(path string, content []byte) FileEntry {
+	sum := sha256.Sum256(content)
+	return FileEntry{Path: path, Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:])}
+}
+
 // Write hashes every file of dir, in folders below it too, and writes dir/manifest.json. m.Schema and m.Files are filled
 // in; whatever they held is not used. The manifest itself, and names beginning with a dot at the top of dir (locks,
 // temporary files), are left out. It is meant for folders under construction (package atomicfile), which one process
@@ -92,8 +98,8 @@ func removeIfThere(name string) error {
 	return nil
 }
 
-// Marshal returns the bytes of manifest.json for m as it is, but for Schema and SHA256, which are set. It serves folders whose
-// manifest lists no files, such as runs.
+// Marshal returns the bytes of manifest.json for m as it is, but for Schema and SHA256, which are set. It serves folders that
+// are not written whole, such as runs.
 func Marshal(m Manifest) ([]byte, error) {
 	m.Schema, m.SHA256 = Schema, "-"
 	if m.Files == nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/secencoder/secencoder/internal/manifest"
 	"github.com/secencoder/secencoder/internal/units"
 	"github.com/secencoder/secencoder/model"
+	"github.com/secencoder/secencoder/train"
 )
 
 // ErrUnknown says that a path holds nothing that this package knows.
@@ -117,6 +118,14 @@ func (r *Report) model(dir string) (err error) {
 	return f.Close()
 }
 
+// checkpoint checks a folder that the run wrote, which always has a manifest.
+func (r *Report) checkpoint(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, manifest.Name)); err != nil {
+		return err
+	}
+	return r.model(dir)
+}
+
 func (r *Report) run(ctx context.Context, dir string) error {
 	m, err := manifest.Read(dir)
 	if err != nil {
@@ -126,20 +135,21 @@ func (r *Report) run(ctx context.Context, dir string) error {
 		return fmt.Errorf("%s: manifest kind is %q, want \"run\"", dir, m.Kind)
 	}
 	r.add("%s: manifest names its parents: %s", dir, parents(m.Parents))
-	for _, name := range []string{"config.yaml", "metrics.csv"} {
-		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
-			return err
-		}
+	if err := manifest.Verify(dir); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(dir, "config.yaml")); err != nil {
+		return err
+	}
+	if len(m.Files) > 0 { // runs begun by earlier versions list none
+		r.count(dir, m)
 	}
 	checkpoints := filepath.Join(dir, "checkpoints")
 	entries, err := os.ReadDir(checkpoints)
-	if errors.Is(err, fs.ErrNotExist) {
-		r.add("%s: no checkpoint yet", dir)
-		return nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	found := 0
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -147,11 +157,20 @@ func (r *Report) run(ctx context.Context, dir string) error {
 		if !e.IsDir() || strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
-		if err := r.model(filepath.Join(checkpoints, e.Name())); err != nil {
+		if err := r.checkpoint(filepath.Join(checkpoints, e.Name())); err != nil {
 			return err
 		}
+		found++
 	}
 	r.Kind = "run"
+	lines, err := train.Check(dir)
+	if err != nil {
+		return err
+	}
+	r.Checks = append(r.Checks, lines...)
+	if found == 0 {
+		return nil
+	}
 	for _, name := range []string{"last", "best"} {
 		line, err := os.ReadFile(filepath.Join(checkpoints, name))
 		if errors.Is(err, fs.ErrNotExist) && name == "best" {
@@ -160,9 +179,9 @@ func (r *Report) run(ctx context.Context, dir string) error {
 		if err != nil {
 			return err
 		}
-		step := strings.TrimSpace(string(line))
-		if !filepath.IsLocal(step) || filepath.Base(step) != step {
-			return fmt.Errorf("%s: names %q, want a folder beside it", filepath.Join(checkpoints, name), step)
+		step, ended := strings.CutSuffix(string(line), "\n")
+		if !ended || !filepath.IsLocal(step) || filepath.Base(step) != step {
+			return fmt.Errorf("%s: holds %q, want one line with the name of a folder beside it", filepath.Join(checkpoints, name), line)
 		}
 		if _, err := os.Stat(filepath.Join(checkpoints, step, "config.json")); err != nil {
 			return fmt.Errorf("%s: names %q, which is no checkpoint: %w", filepath.Join(checkpoints, name), step, err)
