@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/secencoder/secencoder/internal/device"
 	"github.com/secencoder/secencoder/internal/printable"
 	"github.com/secencoder/secencoder/internal/units"
@@ -49,6 +51,8 @@ type global struct {
 	Threads *int    `placeholder:"N" help:"Worker threads; results do not depend on it (default: all cores)."`
 	Seed    *uint64 `placeholder:"N" help:"Seed of every random choice (default 0)."`
 	Quiet   bool    `help:"No progress and no remarks on stderr."`
+
+	Version kong.VersionFlag `help:"Print the version."`
 }
 
 func (g *global) check() error {

@@ -109,13 +109,28 @@ func fail(w io.Writer, err error) int {
 	if errors.As(err, &usage) || isUsage(err) {
 		code = exitUsage
 	}
-	if errors.Is(err, syscall.ENOSPC) && !errors.As(err, new(*errHint)) {
-		err = hint(err, "make room there, or write elsewhere")
+	if !errors.As(err, new(*errHint)) {
+		err = pathHint(err)
 	}
 	text := strings.TrimPrefix(err.Error(), "wrong use: ")
 	text = strings.Join(strings.Fields(strings.ReplaceAll(text, "\n", " ")), " ")
 	fmt.Fprintf(w, "secencoder: %s\n", printable.String(text))
 	return code
+}
+
+// pathHint says what to do about a file or folder where nothing more particular is known.
+func pathHint(err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		return hint(err, "make room there, or write elsewhere")
+	case !errors.As(err, new(*fs.PathError)):
+		return err
+	case errors.Is(err, fs.ErrNotExist):
+		return hint(err, "check the path")
+	case errors.Is(err, fs.ErrPermission):
+		return hint(err, "choose a place that you may use, or another user")
+	}
+	return err
 }
 
 // outHint says what to do about a folder that cannot be written.

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -60,6 +61,9 @@ func run(ctx context.Context, args []string, s *streams) (code int) {
 			panic(r)
 		}
 	}()
+	if len(args) > 0 && args[0] == "help" { // as people type it: help pretrain
+		args = append(slices.Clone(args[1:]), "--help")
+	}
 	parsed, err := parser.Parse(expandWords(parser.Model.Node, args))
 	if err != nil {
 		return fail(s.err, usageOf(err, args))
@@ -83,6 +87,7 @@ func newParser(cli *commands, s *streams) (*kong.Kong, error) {
 		kong.Name("secencoder"),
 		kong.Description("Pretrain, evaluate and export encoder language models for logs. One binary, no Python."),
 		kong.Writers(s.out, s.err),
+		kong.Vars{"version": toolName()},
 		kong.Exit(func(code int) { panic(errLeave{code}) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
 	)
