@@ -1,6 +1,7 @@
 package train
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,14 +12,15 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/secencoder/secencoder/internal/manifest"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // ErrDamaged says that a table or an event file of a run is not what its run wrote.
 var ErrDamaged = errors.New("damaged")
 
-// Check looks at the files of a run folder that grow and therefore have no hash: metrics.csv, eval.csv and the event files
-// under tb. It wants them to be whole up to the newest checkpoint, every event to agree with its checksum, and the tables
+// Check looks at the files of a run folder that its manifest does not hash: config.yaml, and those that grow, metrics.csv,
+// eval.csv and the event files under tb. It wants them to be whole up to the newest checkpoint, every event to agree with its checksum, and the tables
 // to agree with the learning-rate schedule and with the events. Rows and events behind the newest checkpoint may be torn,
 // as a killed run leaves them. It changes nothing and may run beside training. It returns what it found in words; the
 // error names file and place, and wraps ErrDamaged where something differs.
@@ -29,6 +31,9 @@ func Check(dir string) ([]string, error) {
 	}
 	if !run.begun {
 		return nil, fmt.Errorf("%s: no run has begun in it", dir)
+	}
+	if err := checkConfig(dir); err != nil {
+		return nil, err
 	}
 	if len(run.steps) == 0 {
 		return []string{dir + ": no checkpoint yet"}, nil
@@ -80,6 +85,24 @@ func Check(dir string) ([]string, error) {
 		return nil, fmt.Errorf("%s: %w: no event of step %d, which the newest checkpoint has", filepath.Join(dir, curvesName), ErrDamaged, newest)
 	}
 	return []string{fmt.Sprintf("%s: %d steps in metrics.csv, %d rows in eval.csv, %d events: whole, and they agree", dir, rows, evaluated, events)}, nil
+}
+
+// checkConfig holds config.yaml against its last line.
+func checkConfig(dir string) error {
+	m, err := manifest.Read(dir)
+	if err != nil || m.Schema == 1 { // begun by a version that wrote no such line
+		return err
+	}
+	path := filepath.Join(dir, configName)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	above, _, _ := strings.Cut(string(text), seal)
+	if !bytes.Equal(text, sealed(above)) {
+		return fmt.Errorf("%s: %w: it does not end with the SHA-256 of its lines (changed by hand, or cut short?)", path, ErrDamaged)
+	}
+	return nil
 }
 
 // checkBest wants checkpoints/best to name what the newest checkpoint's state does. A run killed right behind the checkpoint

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -128,10 +129,10 @@ func (s *session) begin() error {
 	if err != nil {
 		return err
 	}
-	modelConfig, config := s.modelConfig.JSON(), []byte(s.c.yaml())
+	modelConfig, config := s.modelConfig.JSON(), sealed(s.c.yaml())
 	text, err := manifest.Marshal(manifest.Manifest{
 		Kind: "run", Tool: Tool(), Config: settings, Parents: s.parents,
-		Files: []manifest.FileEntry{manifest.Entry(configName, config), manifest.Entry(modelConfigName, modelConfig)},
+		Files: []manifest.FileEntry{manifest.Entry(modelConfigName, modelConfig)},
 	})
 	if err != nil {
 		return err
@@ -149,6 +150,14 @@ func (s *session) begin() error {
 		}
 	}
 	return nil
+}
+
+// seal is the last line of config.yaml, a comment. The manifest cannot hash the file, because runs that differ in threads
+// or in where their data lie have one manifest.
+const seal = "# SHA-256 of the lines above: "
+
+func sealed(text string) []byte {
+	return fmt.Appendf(nil, "%s%s%x\n", text, seal, sha256.Sum256([]byte(text)))
 }
 
 func writeFile(path string, content []byte) error {
