@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 
 	"github.com/secencoder/secencoder/data/batch"
@@ -26,8 +27,13 @@ func (s *session) planOptions(mode model.Mode, policy exec.Policy) model.Compile
 	}
 }
 
+// tokenBytes is what a micro-batch holds for each of its tokens: its id and, with the shares of masked tokens that are
+// usual, places, labels and pieces.
+const tokenBytes = 8
+
 // promise chooses the fastest recomputation policy whose memory fits, before any of it is taken, and refuses the run
-// with the numbers when none does. Counted are the four arenas of the parameters and both plans.
+// with the numbers when none does. Counted are the four arenas of the parameters, both plans, the micro-batches of two
+// steps (one is drawn while the other is computed), and, where a size limits the process, what it holds already.
 func (s *session) promise() error {
 	layout, err := model.Layout(s.modelConfig, model.Heads{MLM: true})
 	if err != nil {
@@ -41,7 +47,7 @@ func (s *session) promise() error {
 	if err != nil {
 		return err
 	}
-	fixed += evaluation
+	fixed += evaluation + 2*tokenBytes*int64(s.c.stepTokens())
 	if s.available, err = device.AvailableMemory(); err != nil {
 		return err
 	}
@@ -53,9 +59,13 @@ func (s *session) promise() error {
 		return err
 	}
 	switch {
+	case policy == "":
+		var held runtime.MemStats
+		runtime.ReadMemStats(&held)
+		fixed += int64(held.Sys)
 	case policy == "auto":
 		limit = s.available / 5 * 4
-	case policy != "":
+	default:
 		limit = s.available
 	}
 	least := int64(-1)

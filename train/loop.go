@@ -90,7 +90,7 @@ func (s *session) step() (Progress, error) {
 	loss, norm, rate := math.NaN(), math.NaN(), s.schedule.rate(step)
 	empty, bad := masked == 0, false
 	if !empty {
-		if loss, norm, err = s.gradients(micros, step, masked); err != nil {
+		if loss, norm, err = s.gradients(context.Background(), micros, step, masked); err != nil {
 			return Progress{}, err
 		}
 		if bad = !finite(loss) || !finite(norm); !bad {
@@ -142,12 +142,15 @@ func census(micros []*batch.Micro) (masked int, tokens int64, longest int) {
 
 // gradients runs the micro-batches of a step and returns its loss, the mean nats of its masked tokens, and the norm of
 // the gradients in the arena. Micro-batches without masked tokens have neither loss nor gradient and are passed over.
-func (s *session) gradients(micros []*batch.Micro, step, masked int) (loss, norm float64, err error) {
+func (s *session) gradients(ctx context.Context, micros []*batch.Micro, step, masked int) (loss, norm float64, err error) {
 	scale := float32(1 / float64(masked))
 	accumulate := false
 	for _, m := range micros {
 		if len(m.Labels) == 0 {
 			continue
+		}
+		if ctx.Err() != nil {
+			return 0, 0, ctx.Err()
 		}
 		part, err := s.net.run(m, s.c.Seed, uint32(step), scale, accumulate)
 		if err != nil {

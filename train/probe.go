@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -16,8 +17,8 @@ const (
 // probe measures the time of a step by doing some: it draws, computes gradients, and updates. The update's target is the
 // gradient arena, so the weights are never touched; gradients and moments hold garbage afterwards, and whoever begins a
 // run clears or loads them. The first step, which touches all memory for the first time, is left out; the median of the
-// others is the answer.
-func (s *session) probe(steps int) (time.Duration, error) {
+// others is the answer. It ends with an error between two micro-batches when ctx is cancelled.
+func (s *session) probe(ctx context.Context, steps int) (time.Duration, error) {
 	loader, err := s.newLoader()
 	if err != nil {
 		return 0, err
@@ -26,6 +27,9 @@ func (s *session) probe(steps int) (time.Duration, error) {
 	idle := *s.optimizer
 	idle.weights = idle.grads
 	for i := range steps {
+		if ctx.Err() != nil {
+			return 0, fmt.Errorf("interrupted before the first step: %w", ctx.Err())
+		}
 		begun := time.Now()
 		micros, err := loader.NextStep()
 		if err != nil {
@@ -33,7 +37,7 @@ func (s *session) probe(steps int) (time.Duration, error) {
 		}
 		masked, _, _ := census(micros)
 		if masked > 0 {
-			_, norm, err := s.gradients(micros, i+1, masked)
+			_, norm, err := s.gradients(ctx, micros, i+1, masked)
 			if err != nil {
 				return 0, fmt.Errorf("probe: %w", err)
 			}

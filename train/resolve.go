@@ -18,6 +18,8 @@ const (
 	defaultSteps           = 10_000
 	defaultCheckpointEvery = 500
 	defaultEvalEvery       = 500
+
+	longestNgram = 64 // package batch's bound
 )
 
 // defaults returns a configuration in which everything that a default exists for is set; steps, warm-up, decay and
@@ -86,6 +88,10 @@ func (c *Config) check() error {
 		{!slices.Contains([]string{"set", "vocabulary"}, c.RandomFrom), fmt.Sprintf("--random-from %s: want set or vocabulary", c.RandomFrom)},
 		{!slices.Contains([]string{"exact", "bernoulli"}, c.Draw), fmt.Sprintf("--draw %s: want exact or bernoulli", c.Draw)},
 		{!(c.MaskRate > 0 && c.MaskRate <= 1), fmt.Sprintf("--mask-rate %v: want more than 0, at most 1", c.MaskRate)},
+		{!(c.MaskShare >= 0 && c.RandomShare >= 0 && c.MaskShare+c.RandomShare <= 1+0x1p-40),
+			fmt.Sprintf("--mask-share %v and --random-share %v: want two parts of 1", c.MaskShare, c.RandomShare)},
+		{c.MaxNgram < 1 || c.MaxNgram > longestNgram, fmt.Sprintf("--max-ngram %d: want 1 … %d", c.MaxNgram, longestNgram)},
+		{c.MaxNgram > 1 && c.Draw == "bernoulli", "--draw bernoulli masks single tokens: --max-ngram wants --draw exact"},
 		{!(c.LearningRate > 0) || math.IsInf(c.LearningRate, 0), fmt.Sprintf("--learning-rate %v: want a number above 0", c.LearningRate)},
 		{!(c.WeightDecay >= 0) || math.IsInf(c.WeightDecay, 0), fmt.Sprintf("--weight-decay %v: want 0 or more", c.WeightDecay)},
 		{!share(c.Beta1), fmt.Sprintf("--beta1 %v: want 0 or more, less than 1", c.Beta1)},

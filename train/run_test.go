@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/secencoder/secencoder/data/batch"
 	"github.com/secencoder/secencoder/eval"
 	"github.com/secencoder/secencoder/internal/filelock"
 	"github.com/secencoder/secencoder/internal/manifest"
@@ -272,10 +273,14 @@ func TestInitStartsFromWeights(t *testing.T) {
 		t.Errorf("parents %v, %v", m.Parents, err)
 	}
 	o = small(t, filepath.Join(t.TempDir(), "third"), 2)
-	o.Init = &r.Last
+	o.Init, o.Size = &r.Last, new("mini")
 	if _, err := Run(context.Background(), o); !errors.Is(err, ErrUsage) {
-		t.Errorf("--init with --size: %v", err)
+		t.Errorf("--init with the --size of another model: %v", err)
 	}
+	// Its config.yaml names both, and repeats the run.
+	o = Options{Out: filepath.Join(t.TempDir(), "fourth"), ConfigFile: filepath.Join(second, configName), hooks: hooks{network: newToy}}
+	mustRun(t, o)
+	sameFolder(t, filepath.Join(second, checkpointsName), filepath.Join(o.Out, checkpointsName), func(string) bool { return false })
 }
 
 type lossesOf struct {
@@ -398,5 +403,63 @@ func TestSkippedStepIsNoUpdate(t *testing.T) {
 	// epsilon against gradients of about 1/300 takes less than 1 %.
 	if math.Abs(largest-*o.LearningRate) > 0.01**o.LearningRate {
 		t.Errorf("a bias moved by %v, want %v", largest, *o.LearningRate)
+	}
+}
+
+// stopping is a toy that cancels its context in the first micro-batch.
+type stopping struct {
+	network
+	cancel context.CancelFunc
+	runs   int
+}
+
+func (n *stopping) run(m *batch.Micro, seed uint64, step uint32, scale float32, accumulate bool) (float64, error) {
+	n.runs++
+	n.cancel()
+	return n.network.run(m, seed, step, scale, accumulate)
+}
+
+func TestInterruptedProbeLeavesAtOnce(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "run")
+	o := small(t, out, 5)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var n *stopping
+	o.hooks.network = func(s *session) (network, error) {
+		inner, err := newToy(s)
+		n = &stopping{network: inner, cancel: cancel}
+		return n, err
+	}
+	if _, err := Run(ctx, o); !errors.Is(err, context.Canceled) || n.runs != 1 {
+		t.Errorf("%v after %d micro-batches, want a cancelled context after 1", err, n.runs)
+	}
+	if _, err := os.Stat(filepath.Join(out, configName)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the run has begun: %v", err)
+	}
+	mustRun(t, small(t, out, 2))
+}
+
+func TestCorruptionIsCheckedFirst(t *testing.T) {
+	for name, set := range map[string]func(*Options){
+		"shares above 1": func(o *Options) { o.MaskShare, o.RandomShare = new(0.9), new(0.9) },
+		"no share":       func(o *Options) { o.MaskShare = new(math.NaN()) },
+		"no run":         func(o *Options) { o.MaxNgram = new(0) },
+		"long runs":      func(o *Options) { o.MaxNgram = new(65) },
+		"runs, one draw": func(o *Options) { o.MaxNgram, o.Draw = new(3), new("bernoulli") },
+	} {
+		o := small(t, filepath.Join(t.TempDir(), "run"), 2)
+		set(&o)
+		if _, err := Run(context.Background(), o); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "--") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A size limits the process, so micro-batches count: 2^20 of 128 tokens are 2 GiB, drawn ahead.
+func TestMicroBatchesCountAsMemory(t *testing.T) {
+	o := small(t, filepath.Join(t.TempDir(), "run"), 2)
+	o.Accumulate, o.TokensPerStep, o.Memory = new(1<<20), new(1<<27), new("1GiB")
+	if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), "1.1 GB may be used") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -60,7 +61,7 @@ type session struct {
 }
 
 // open prepares a run up to its first step. What it finds wrong is said before the run folder changes.
-func open(o *Options) (s *session, err error) {
+func open(ctx context.Context, o *Options) (s *session, err error) {
 	s = &session{o: o, report: o.Reporter, parents: map[string]string{}}
 	if s.report == nil {
 		s.report = silent{}
@@ -77,8 +78,12 @@ func open(o *Options) (s *session, err error) {
 		return s, err
 	}
 	for _, part := range []func() error{
-		s.openData, s.openModel, s.settings, s.openDevice, s.openVocabulary, s.openNetwork, s.acquire, s.plan, s.place, s.start,
+		s.openData, s.openModel, s.settings, s.openDevice, s.openVocabulary, s.openNetwork, s.acquire,
+		func() error { return s.plan(ctx) }, s.place, s.start,
 	} {
+		if ctx.Err() != nil {
+			return s, fmt.Errorf("interrupted before the first step: %w", ctx.Err())
+		}
 		if err := part(); err != nil {
 			return s, err
 		}
@@ -308,12 +313,12 @@ func (s *session) acquire() (err error) {
 }
 
 // plan fixes the number of steps and tells what is going to happen.
-func (s *session) plan() error {
+func (s *session) plan(ctx context.Context) error {
 	probes := shortProbe
 	if s.timed() {
 		probes = timedProbe
 	}
-	step, err := s.probe(probes)
+	step, err := s.probe(ctx, probes)
 	if err != nil {
 		return err
 	}

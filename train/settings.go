@@ -149,7 +149,7 @@ func (c *Config) settings() Settings {
 	for i := range from.NumField() {
 		value := from.Field(i)
 		name := from.Type().Field(i).Name
-		if value.IsZero() && (name == "Init" || name == "Time" || name == "Threads") {
+		if value.IsZero() && (name == "Init" || name == "Size" || name == "Time" || name == "Threads") {
 			continue
 		}
 		p := reflect.New(value.Type())

@@ -36,9 +36,6 @@ func (s *session) openInit(heads model.Heads) (err error) {
 	if s.given.Init != nil {
 		path = *s.given.Init
 	}
-	if s.given.Size != nil && !s.run.begun {
-		return usagef("--init brings the size of the model: --size %s cannot be given with it", *s.given.Size)
-	}
 	f, err := model.ReadFolder(path, model.ReadOptions{Training: true, Heads: &heads})
 	if err != nil {
 		return fmt.Errorf("--init: %w", err)
@@ -48,6 +45,15 @@ func (s *session) openInit(heads model.Heads) (err error) {
 	s.modelConfig.SecEncoder = nil // says where the weights come from, which is about to change
 	if err := s.sameTokenizer(f); err != nil {
 		return err
+	}
+	if s.given.Size != nil && !s.run.begun {
+		asked, _, err := s.sizeConfig(*s.given.Size)
+		if err != nil {
+			return err
+		}
+		if !sameModel(asked, f.Config) {
+			return usagef("--size %s is another model than that of --init %s; --init brings the size, leave --size out", *s.given.Size, path)
+		}
 	}
 	if f.Manifest != nil {
 		if s.parents["init"], err = manifest.Hash(f.Path); err != nil {
@@ -88,26 +94,51 @@ func (s *session) freshConfig() (err error) {
 	if s.given.Size != nil {
 		size = *s.given.Size
 	}
-	if isConfigFile(size) {
-		if s.modelConfig, err = model.ReadConfigStrict(size); err != nil {
-			return usageError{fmt.Errorf("--size: %w", err)}
-		}
-		special := s.data.tokenizer.Special()
-		s.modelConfig.VocabSize, s.modelConfig.PadTokenID = s.data.tokenizer.VocabSize(), int(special.PAD)
-		if err := s.modelConfig.Validate(); err != nil {
-			return usageError{fmt.Errorf("--size %s: %w", size, err)}
-		}
-		s.defaultsFor(s.modelConfig, "")
+	c, d, err := s.sizeConfig(size)
+	if err != nil {
+		return err
+	}
+	s.modelConfig = c
+	if d == nil {
+		s.defaultsFor(c, "")
 	} else {
-		var d model.TrainingDefaults
-		if s.modelConfig, d, err = model.Preset(size, s.data.tokenizer.VocabSize()); err != nil {
-			return usageError{fmt.Errorf("--size: %w", err)}
-		}
-		s.modelConfig.PadTokenID = int(s.data.tokenizer.Special().PAD)
-		s.c = defaults(d, s.modelConfig)
+		s.c = defaults(*d, c)
 	}
 	s.c.Size = size
 	return s.applyDropout()
+}
+
+// sizeConfig returns the configuration that --size asks for, with the vocabulary of the data, and a preset's defaults.
+func (s *session) sizeConfig(size string) (*model.Config, *model.TrainingDefaults, error) {
+	vocabulary, pad := s.data.tokenizer.VocabSize(), int(s.data.tokenizer.Special().PAD)
+	if !isConfigFile(size) {
+		c, d, err := model.Preset(size, vocabulary)
+		if err != nil {
+			return nil, nil, usageError{fmt.Errorf("--size: %w", err)}
+		}
+		c.PadTokenID = pad
+		return c, &d, nil
+	}
+	c, err := model.ReadConfigStrict(size)
+	if err != nil {
+		return nil, nil, usageError{fmt.Errorf("--size: %w", err)}
+	}
+	c.VocabSize, c.PadTokenID = vocabulary, pad
+	if err := c.Validate(); err != nil {
+		return nil, nil, usageError{fmt.Errorf("--size %s: %w", size, err)}
+	}
+	return c, nil, nil
+}
+
+// sameModel tells whether two configurations compute the same, dropout, which is a setting of the run, aside.
+func sameModel(a, b *model.Config) bool {
+	text := func(c *model.Config) string {
+		c = c.Clone()
+		c.SecEncoder, c.Architectures = nil, nil
+		c.HiddenDropoutProb, c.AttentionProbsDropoutProb = 0, 0
+		return string(c.JSON())
+	}
+	return text(a) == text(b)
 }
 
 // defaultsFor takes the training defaults of the preset named, or of the smallest one that is at least as wide.
