@@ -135,6 +135,17 @@ func (e *Encoder) Embed(ctx context.Context, lines []string) ([][]float32, error
 	return e.EmbedBytes(ctx, bytes)
 }
 
+// LineError says which line cannot be embedded, and why.
+type LineError struct {
+	Line int // index in the lines of the call
+	Err  error
+}
+
+func (e *LineError) Error() string { return fmt.Sprintf("line %d of the batch: %v", e.Line+1, e.Err) }
+
+// Unwrap returns the cause.
+func (e *LineError) Unwrap() error { return e.Err }
+
 // EmbedBytes is Embed for lines that need not be valid UTF-8. It keeps none of them.
 func (e *Encoder) EmbedBytes(ctx context.Context, lines [][]byte) ([][]float32, error) {
 	e.mu.Lock()

@@ -32,7 +32,7 @@ func (p *packer) add(line int, text []byte) error {
 		longest = w - 2
 	}
 	if err := e.checkLength(longest + 2); err != nil {
-		return fmt.Errorf("line %d: %w", line, err)
+		return &LineError{line, err}
 	}
 	for {
 		n := min(longest, len(content))

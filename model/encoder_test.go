@@ -2,6 +2,7 @@ package model
 
 import (
 	"context"
+	"errors"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -188,7 +189,8 @@ func TestEmbedIgnoresCompany(t *testing.T) {
 
 func TestEmbedRefuses(t *testing.T) {
 	e := load(t)
-	if _, err := e.Embed(context.Background(), []string{"fine", strings.Repeat("\x00", maxPieceTokens)}); err == nil || !strings.Contains(err.Error(), "line 1") {
+	var long *LineError
+	if _, err := e.Embed(context.Background(), []string{"fine", strings.Repeat("\x00", maxPieceTokens)}); !errors.As(err, &long) || long.Line != 1 {
 		t.Errorf("a line beyond the bound: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 )
@@ -56,15 +58,66 @@ func parseConfig(text []byte) (c configFile, err error) {
 	}
 	err = yaml.UnmarshalWithOptions(text, &c, yaml.Strict())
 	var placed yaml.Error
+	var unknown *yaml.UnknownFieldError
+	var kind *yaml.TypeError
 	switch {
 	case err == nil:
 		return c, nil
+	case errors.As(err, &unknown) && unknown.Token != nil:
+		return configFile{}, usagef("line %d: unknown key %q%s", unknown.Token.Position.Line, unknown.Token.Value, nearest(unknown.Token.Value))
+	case errors.As(err, &kind) && kind.Token != nil && kind.StructFieldName != nil:
+		return configFile{}, usagef("line %d: %q is no value of this key, which takes %s", kind.Token.Position.Line, kind.Token.Value, words(kind.DstType))
 	case errors.As(err, &placed) && placed.GetToken() != nil && placed.GetToken().Position != nil:
 		return configFile{}, usagef("line %d: %s", placed.GetToken().Position.Line, placed.GetMessage())
 	case errors.Is(err, io.EOF): // nothing but comments
 		return configFile{}, nil
 	}
 	return configFile{}, usagef("%s", firstLine(err.Error()))
+}
+
+// words names what a setting of a type is written as.
+func words(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Int, reflect.Int64, reflect.Uint64:
+		return "a whole number"
+	case reflect.Float64:
+		return "a number"
+	}
+	return "a text"
+}
+
+// nearest proposes the key that an unknown one was probably meant to be; "" when none is near.
+func nearest(key string) string {
+	best, proposal := 3, ""
+	t := reflect.TypeFor[Config]()
+	for i := range t.NumField() {
+		known := t.Field(i).Tag.Get("yaml")
+		if d := editDistance(strings.ReplaceAll(key, "-", "_"), known); d < best {
+			best, proposal = d, fmt.Sprintf(" (did you mean %s?)", known)
+		}
+	}
+	return proposal
+}
+
+// editDistance is Levenshtein's: the insertions, removals and changes of a byte that make b of a.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
 }
 
 func firstLine(s string) string {

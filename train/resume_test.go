@@ -194,7 +194,7 @@ func TestCorruptCheckpointIsNamed(t *testing.T) {
 			}
 			o := small(t, out, 9)
 			o.Resume = true
-			if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), name) {
+			if _, err := Run(context.Background(), o); !errors.As(err, new(*CheckpointError)) || !strings.Contains(err.Error(), name) {
 				t.Errorf("%s with %s: %v", name, what, err)
 			}
 		}

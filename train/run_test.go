@@ -147,7 +147,7 @@ func TestUsedFolderIsRefused(t *testing.T) {
 	}
 	o := small(t, other, 2)
 	o.Resume = true
-	if _, err := Run(context.Background(), o); !errors.Is(err, ErrUsed) {
+	if _, err := Run(context.Background(), o); !errors.Is(err, ErrUsage) || errors.Is(err, ErrUsed) {
 		t.Errorf("a folder with other files: got %v", err)
 	}
 }

@@ -126,7 +126,7 @@ func (s *session) layers() error {
 	case s.run.begun && !s.o.Resume:
 		return usageError{fmt.Errorf("%s: %w", s.o.Out, ErrUsed)}
 	case !s.run.begun && s.run.other:
-		return usageError{fmt.Errorf("%s: holds files but no %s: %w", s.o.Out, configName, ErrUsed)}
+		return usagef("%s: holds files but no %s: not a run folder; choose another --out", s.o.Out, configName)
 	case s.run.begun:
 		s.c, err = resumed(s.run.config, s.given)
 		return err
@@ -163,11 +163,11 @@ func (s *session) isFinished() (bool, error) {
 	folder := s.folder(newest)
 	st, err := readState(folder)
 	if err != nil {
-		return false, err
+		return false, &CheckpointError{folder, err}
 	}
 	if st.Step != newest || st.Steps != s.c.Steps || st.Seed != s.c.Seed {
-		return false, fmt.Errorf("%s: step %d of %d, seed %d: want step %d of %d, seed %d", filepath.Join(folder, stateName),
-			st.Step, st.Steps, st.Seed, newest, s.c.Steps, s.c.Seed)
+		return false, &CheckpointError{folder, fmt.Errorf("%s: step %d of %d, seed %d: want step %d of %d, seed %d", filepath.Join(folder, stateName),
+			st.Step, st.Steps, st.Seed, newest, s.c.Steps, s.c.Seed)}
 	}
 	s.st, s.saved = *st, newest
 	if st.Step < st.Steps {
@@ -370,7 +370,7 @@ func (s *session) place() error {
 		}
 	} else {
 		if err := s.params.LoadOptimizer(filepath.Join(s.folder(s.saved), optimizerName)); err != nil {
-			return err
+			return &CheckpointError{s.folder(s.saved), err}
 		}
 		if err := loader.Restore(s.st.Loader); err != nil {
 			return fmt.Errorf("%s: %w", filepath.Join(s.folder(s.saved), stateName), err)

@@ -61,8 +61,11 @@ func TestConfigAndSettingsHaveTheSameFields(t *testing.T) {
 
 func TestConfigErrorsNameTheLine(t *testing.T) {
 	for text, want := range map[string]string{
-		"steps: 10\nlerning_rate: 0.1\n":   "line 2: unknown field \"lerning_rate\"",
-		"steps: ten\n":                     "line 1: ",
+		"steps: 10\nlerning_rate: 0.1\n":   "line 2: unknown key \"lerning_rate\" (did you mean learning_rate?)",
+		"quux: 1\n":                        "line 1: unknown key \"quux\"",
+		"steps: ten\n":                     "line 1: \"ten\" is no value of this key, which takes a whole number",
+		"seed: 1\nclip: [a\n":              "line ",
+		"seed: 1\nclip: high\n":            "line 2: \"high\" is no value of this key, which takes a number",
 		"steps: 10\nmask: [content]\n":     "line 2: ",
 		"steps: 1\n\nsteps: 2\n":           "line 3: ",
 		"steps: 10\n  context: : :\n":      "line ",

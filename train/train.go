@@ -58,6 +58,17 @@ var (
 	ErrDiverged = errors.New("training diverged")
 )
 
+// CheckpointError says that the checkpoint which a run would go on from cannot be read.
+type CheckpointError struct {
+	Folder string
+	Err    error
+}
+
+func (e *CheckpointError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *CheckpointError) Unwrap() error { return e.Err }
+
 // usageError is an error that errors.Is finds as ErrUsage.
 type usageError struct{ err error }
 

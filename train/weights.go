@@ -17,7 +17,7 @@ func (s *session) openModel() error {
 	case s.saved > 0:
 		f, err := model.ReadFolder(s.folder(s.saved), model.ReadOptions{Training: true, Heads: &heads})
 		if err != nil {
-			return err
+			return &CheckpointError{s.folder(s.saved), err}
 		}
 		s.params, s.modelConfig, s.initSlot0 = f.Params, f.Config, f.Provenance.Slot0Trained
 		if f.Manifest == nil || f.Manifest.Kind != "checkpoint" {

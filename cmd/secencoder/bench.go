@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/secencoder/secencoder/internal/bench"
 	"github.com/secencoder/secencoder/internal/units"
+	"github.com/secencoder/secencoder/model"
 )
 
 type benchCmd struct {
@@ -26,6 +29,12 @@ func (*benchCmd) Help() string {
 }
 
 func (cmd *benchCmd) Run(c *call) error {
+	if cmd.Size != "" && !slices.Contains(model.PresetNames(), cmd.Size) {
+		return usagef("--size %s: want one of %s", cmd.Size, strings.Join(model.PresetNames(), ", "))
+	}
+	if cmd.Context < 0 || cmd.Tokens < 0 || cmd.Context > 0 && cmd.Context < 3 || cmd.Tokens > 0 && cmd.Tokens < max(cmd.Context, 3) {
+		return usagef("--context %d --tokens %d: want a context of 3 or more and at least as many tokens", cmd.Context, cmd.Tokens)
+	}
 	o := bench.Options{Size: cmd.Size, Context: cmd.Context, Tokens: cmd.Tokens, Threads: c.threads(), Memory: cmd.Memory, Seed: c.seed()}
 	if cmd.Duration != nil {
 		o.Duration = time.Duration(*cmd.Duration)

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/secencoder/secencoder/internal/npy"
@@ -37,6 +39,9 @@ const embedBatch = 1024
 func (cmd *embedCmd) Run(c *call) error {
 	if cmd.Out != "" && filepath.Ext(cmd.Out) != ".npy" {
 		return usagef("--out %s: want a name that ends in .npy", cmd.Out)
+	}
+	if cmd.Window < 0 || cmd.Window > 0 && cmd.Window < 4 || cmd.Window > 65536 {
+		return usagef("--window %d: want 4 … 65536", cmd.Window)
 	}
 	pool := map[string]model.Pool{"mean": model.PoolMean, "content": model.PoolContent, "first": model.PoolFirst}[cmd.Pool]
 	encoder, err := model.Load(cmd.Model, model.WithThreads(c.threads()), model.WithDevice(cmd.Device), model.WithPool(pool), model.WithWindow(cmd.Window))
@@ -69,11 +74,19 @@ func (cmd *embedCmd) embed(c *call, encoder *model.Encoder) (err error) {
 	done := int64(0)
 	flush := func() error {
 		vectors, err := encoder.EmbedBytes(c.ctx, lines)
+		var long *model.LineError
+		if errors.As(err, &long) {
+			return hint(fmt.Errorf("line %d: %w", done+1+int64(long.Line), long.Err), "--window N cuts long lines into pieces of N tokens and averages them")
+		}
 		if err != nil {
 			return fmt.Errorf("lines %d to %d: %w", done+1, done+int64(len(lines)), err)
 		}
 		for _, v := range vectors {
 			done++
+			if i := slices.IndexFunc(v, notFinite); i >= 0 {
+				return fmt.Errorf("%s: line %d: dimension %d of its vector is %v: the weights are damaged or do not fit their configuration",
+					cmd.Model, done, i+1, v[i])
+			}
 			if err := write(done, v); err != nil {
 				return err
 			}
@@ -95,6 +108,8 @@ func (cmd *embedCmd) embed(c *call, encoder *model.Encoder) (err error) {
 	bar.Done()
 	return finish(err, done)
 }
+
+func notFinite(v float32) bool { return math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) }
 
 // sink returns what writes a vector and what ends the output.
 func (cmd *embedCmd) sink(c *call, columns int) (write func(int64, []float32) error, finish func(error, int64) error, err error) {

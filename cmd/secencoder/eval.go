@@ -12,9 +12,9 @@ type intrinsicCmd struct {
 	Data      string   `required:"" placeholder:"DIR" help:"Data folder."`
 	Sets      []string `sep:"none" placeholder:"SET…" help:"Of idts, odts, valid, train (default: idts and odts)."`
 	Context   int      `placeholder:"N" help:"Longest piece in tokens (default: the model's training context, else 512)."`
-	Pieces    int      `placeholder:"N" help:"Most pieces of each set, a sample fixed by the seed (default: all)."`
-	MaxTokens int64    `placeholder:"N" help:"Most tokens of each set, a sample fixed by the seed (default: all)."`
-	Draws     int      `placeholder:"N" help:"Bootstrap draws of the intervals (default 1,000)."`
+	Pieces    *int     `placeholder:"N" help:"Most pieces of each set, a sample fixed by the seed (default: all)."`
+	MaxTokens *int64   `placeholder:"N" help:"Most tokens of each set, a sample fixed by the seed (default: all)."`
+	Draws     *int     `placeholder:"N" help:"Bootstrap draws of the intervals (default 1,000)."`
 	JSON      bool     `name:"json" help:"One JSON document on stdout."`
 	CSV       string   `name:"csv" placeholder:"FILE" help:"Append a row for each figure."`
 }
@@ -26,16 +26,34 @@ func (*intrinsicCmd) Help() string {
 }
 
 func (cmd *intrinsicCmd) Run(c *call) error {
+	o := eval.Options{
+		Models: cmd.Model, Data: cmd.Data, Sets: cmd.Sets, Context: cmd.Context, Seed: c.seed(), Threads: c.threads(),
+	}
+	if cmd.Pieces != nil {
+		o.Pieces = *cmd.Pieces
+	}
+	if cmd.MaxTokens != nil {
+		o.MaxTokens = *cmd.MaxTokens
+	}
+	if cmd.Draws != nil {
+		o.Draws = *cmd.Draws
+	}
+	// 0 means the default to the package; a person who gives it means something else.
+	switch {
+	case cmd.Pieces != nil && o.Pieces < 1:
+		return usagef("--pieces %d: want 1 or more", o.Pieces)
+	case cmd.MaxTokens != nil && o.MaxTokens < 1:
+		return usagef("--max-tokens %d: want 1 or more", o.MaxTokens)
+	case cmd.Draws != nil && o.Draws < 1:
+		return usagef("--draws %d: want 1 or more", o.Draws)
+	}
 	started := time.Now()
 	bar := progress.New(c.err, "evaluate", c.Quiet)
-	report, err := eval.Intrinsic(c.ctx, eval.Options{
-		Models: cmd.Model, Data: cmd.Data, Sets: cmd.Sets, Context: cmd.Context, Pieces: cmd.Pieces, MaxTokens: cmd.MaxTokens,
-		Draws: cmd.Draws, Seed: c.seed(), Threads: c.threads(),
-		Progress: bar.Staged("evaluate"),
-	})
+	o.Progress = bar.Staged("evaluate")
+	report, err := eval.Intrinsic(c.ctx, o)
 	bar.Done()
 	if err != nil {
-		return err
+		return manifestHint(err)
 	}
 	if cmd.CSV != "" {
 		if err := report.AppendCSV(cmd.CSV, started); err != nil {

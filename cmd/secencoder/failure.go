@@ -17,6 +17,7 @@ import (
 	"github.com/secencoder/secencoder/data/source"
 	"github.com/secencoder/secencoder/data/synth"
 	"github.com/secencoder/secencoder/internal/atomicfile"
+	"github.com/secencoder/secencoder/internal/manifest"
 	"github.com/secencoder/secencoder/internal/printable"
 	"github.com/secencoder/secencoder/train"
 )
@@ -129,6 +130,15 @@ func pathHint(err error) error {
 		return hint(err, "check the path")
 	case errors.Is(err, fs.ErrPermission):
 		return hint(err, "choose a place that you may use, or another user")
+	}
+	return err
+}
+
+// manifestHint says how a data folder is made to a person who named a folder without a manifest.
+func manifestHint(err error) error {
+	var path *fs.PathError
+	if errors.Is(err, fs.ErrNotExist) && errors.As(err, &path) && filepath.Base(path.Path) == manifest.Name {
+		return hint(err, "--data wants a folder that secencoder data build wrote")
 	}
 	return err
 }

@@ -50,7 +50,11 @@ func (cmd *pretrainCmd) Run(c *call) error {
 // printTrained says how a run ended: the table of the last evaluation and where the checkpoints are.
 func printTrained(w io.Writer, r *train.Result) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "steps %d, loss %.3f, %d tokens, %d updates skipped\n", r.Step, r.Loss, r.Tokens, r.Skipped)
+	loss := "-" // nothing was ever masked
+	if r.Skipped < r.Step {
+		loss = fmt.Sprintf("%.3f", r.Loss)
+	}
+	fmt.Fprintf(&b, "steps %d, loss %s, %d tokens, %d updates skipped\n", r.Step, loss, r.Tokens, r.Skipped)
 	for _, s := range r.Evaluations {
 		fmt.Fprintf(&b, "%-6s perplexity %8.2f  accuracy %.3f  (sample of %d masked tokens)\n", s.Set, s.Perplexity, s.Accuracy, s.Masked)
 	}
@@ -64,15 +68,20 @@ func printTrained(w io.Writer, r *train.Result) error {
 
 // trainFailure adds what the person can do.
 func trainFailure(err error, out string, r *train.Result) error {
+	var broken *train.CheckpointError
 	switch {
 	case errors.Is(err, context.Canceled) && r != nil && r.Last != "":
 		return hint(err, "the checkpoint %s is written; go on with: secencoder pretrain --out %s --resume", r.Last, out)
 	case errors.Is(err, train.ErrUsed):
 		return hint(err, "go on with it: secencoder pretrain --out %s --resume, or choose another --out", out)
+	case errors.As(err, &broken):
+		return hint(err, "remove %s, and --resume goes on from the checkpoint before it", broken.Folder)
+	case errors.Is(err, train.ErrDiverged) && r != nil && r.Last != "":
+		return hint(err, "the checkpoint %s is intact; begin another run with a lower --learning-rate", r.Last)
 	case errors.Is(err, train.ErrDiverged):
-		return hint(err, "the last checkpoint is intact; try a lower --learning-rate")
+		return hint(err, "there was no checkpoint yet; begin another run with a lower --learning-rate")
 	}
-	return err
+	return manifestHint(err)
 }
 
 // afterInterrupt keeps the part of an interrupted call's error that says what was saved.
