@@ -63,7 +63,7 @@ func TestKilledHolder(t *testing.T) {
 			t.Fatal(err)
 		}
 		os.Stdout.WriteString("locked\n")
-		select {}
+		time.Sleep(time.Hour) // select {} would be a deadlock, which ends the process
 	}
 	path := filepath.Join(t.TempDir(), ".lock")
 	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledHolder$")
