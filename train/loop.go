@@ -19,6 +19,11 @@ func (s *session) train(ctx context.Context) error {
 		if _, err := s.evaluate(ctx); err != nil {
 			return s.stopped(ctx, err)
 		}
+		if s.st.Step == s.c.Steps { // no checkpoint follows that would remove what was the best one until now
+			if err := s.retain(); err != nil {
+				return err
+			}
+		}
 	}
 	begun, before := time.Now(), s.st.Step
 	for s.st.Step < s.c.Steps {

@@ -111,6 +111,12 @@ func TestResumeCutsWhatLiesBehind(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
+	for _, left := range []string{".metrics.csv.1.2.tmp", "checkpoints/.last.1.2.tmp", "checkpoints/.step-7.partial/x", "checkpoints/.removed-step-1/x"} {
+		path := filepath.Join(out, filepath.FromSlash(left))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777), os.WriteFile(path, nil, 0o666)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	o.Out, o.Resume = out, true
 	mustRun(t, o)
 	sameFolder(t, whole, out, clockFree)
@@ -243,6 +249,9 @@ func TestInterruptedEvaluationIsMadeUpFor(t *testing.T) {
 		if r := mustRun(t, o); !r.Finished {
 			t.Errorf("a second resume does something: %+v", r)
 		}
+		if _, err := Check(out); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -367,4 +376,30 @@ func (f *failingLate) run(m *batch.Micro, seed uint64, step uint32, scale float3
 		return f.network.run(m, seed, step, scale, accumulate)
 	}
 	return f.failing.run(m, seed, step, scale, accumulate)
+}
+
+// The evaluation that is made up for at the end may give another best checkpoint: the one before is not kept for nothing.
+func TestMadeUpEvaluationRetains(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "run")
+	ctx, cancel := context.WithCancel(context.Background())
+	o := small(t, out, 4)
+	o.EvalEvery, o.Keep, o.CheckpointEvery = new(2), new(0), new(2)
+	o.Reporter = &stopAfter{step: 4, cancel: cancel}
+	if _, err := Run(ctx, o); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if steps, err := checkpoints(out); err != nil || !slices.Equal(steps, []int{2, 4}) {
+		t.Fatalf("checkpoints %v, %v", steps, err)
+	}
+	o.Resume, o.Reporter = true, nil
+	mustRun(t, o)
+	if best := bestOf(t, out); best != "step-4" {
+		t.Fatalf("best is %s", best)
+	}
+	if steps, err := checkpoints(out); err != nil || !slices.Equal(steps, []int{4}) {
+		t.Errorf("checkpoints %v, %v: want the last one, which is the best", steps, err)
+	}
+	if _, err := Check(out); err != nil {
+		t.Error(err)
+	}
 }

@@ -463,3 +463,20 @@ func TestMicroBatchesCountAsMemory(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestContextBeyondAbsolutePositions(t *testing.T) {
+	o := small(t, filepath.Join(t.TempDir(), "run"), 2)
+	c, err := model.ReadConfig(*o.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.PositionBiasedInput, c.MaxPositionEmbeddings = true, 31
+	size := filepath.Join(t.TempDir(), "absolute.json")
+	if err := os.WriteFile(size, c.JSON(), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	o.Size = &size
+	if _, err := Run(context.Background(), o); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "--context 32") {
+		t.Errorf("got %v", err)
+	}
+}

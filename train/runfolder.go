@@ -285,16 +285,18 @@ func (s *session) retain() error {
 	return nil
 }
 
-// sweep removes what a killed run left half-removed.
+// sweep removes what a killed run left half-written or half-removed. The run holds its lock.
 func (s *session) sweep() error {
-	entries, err := os.ReadDir(s.path(checkpointsName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), removedPrefix) {
-			err = errors.Join(err, os.RemoveAll(s.path(checkpointsName, e.Name())))
+	var errs []error
+	for _, dir := range []string{s.o.Out, s.path(checkpointsName)} {
+		entries, err := os.ReadDir(dir)
+		errs = append(errs, err)
+		for _, e := range entries {
+			if name := e.Name(); strings.HasPrefix(name, removedPrefix) || name[0] == '.' &&
+				(strings.HasSuffix(name, ".tmp") || strings.Contains(name, ".tmp-") || strings.HasSuffix(name, ".partial")) {
+				errs = append(errs, os.RemoveAll(filepath.Join(dir, name)))
+			}
 		}
 	}
-	return err
+	return errors.Join(errs...)
 }

@@ -188,6 +188,9 @@ func (s *session) settings() error {
 	if err := s.c.check(); err != nil {
 		return err
 	}
+	if m := s.modelConfig; m.PositionBiasedInput && s.c.Context > m.MaxPositionEmbeddings {
+		return usagef("--context %d: the model has absolute positions for %d tokens (max_position_embeddings)", s.c.Context, m.MaxPositionEmbeddings)
+	}
 	if s.timed() {
 		return nil
 	}
