@@ -74,11 +74,11 @@ func inspectRun(out string) (runStatus, error) {
 	path := filepath.Join(out, configName)
 	f, err := readConfigFile(path)
 	if err != nil {
-		return st, err
+		return st, fmt.Errorf("%w: %s", ErrDamaged, err) // the run's file, not what was asked for: no ErrUsage
 	}
 	f.fill(&st.config)
 	if err := errors.Join(st.config.check(), st.config.checkSteps()); err != nil {
-		return st, fmt.Errorf("%s: %w", path, err)
+		return st, fmt.Errorf("%s: %w: %s", path, ErrDamaged, err)
 	}
 	m, err := manifest.Read(out)
 	switch {
