@@ -20,7 +20,7 @@ import (
 type Options struct {
 	Size     string        // preset; GEMM: only its shapes, else those of tiny, mini and base; others: default mini
 	Context  int           // longest piece; 0: the preset's
-	Tokens   int           // T of a plan, rows of a product; 0: the larger of the preset's tokens per step (2,048 at most) and Context
+	Tokens   int           // T of a plan, rows of a product; 0: the larger of the preset's tokens per step and Context
 	Threads  int           // 0: all
 	Kernels  string        // family; "": as device.Open chooses
 	Memory   string        // Train: as in pretrain; "": auto, 10 GiB at most

@@ -43,7 +43,7 @@ func newEncoder(what string, o Options, mode model.Mode) (_ *encoder, err error)
 		o.Context = defaults.Context
 	}
 	if o.Tokens == 0 {
-		o.Tokens = max(min(defaults.TokensPerStep, 2048), o.Context)
+		o.Tokens = max(defaults.TokensPerStep, o.Context)
 	}
 	if o.Context < 3 || o.Tokens < o.Context {
 		return nil, fmt.Errorf("bench %s: %d tokens with a context of %d, want a context of at least 3 and as many tokens", what, o.Tokens, o.Context)

@@ -85,7 +85,7 @@ func gemmShapes(o Options) ([]shape, error) {
 		}
 		T := o.Tokens
 		if T == 0 {
-			T = max(min(d.TokensPerStep, 2048), o.Context)
+			T = max(d.TokensPerStep, o.Context)
 			if name == "base" && o.Size == "" {
 				T = 512 // short slices
 			}
