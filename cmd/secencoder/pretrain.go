@@ -35,7 +35,11 @@ func (cmd *pretrainCmd) Run(c *call) error {
 	if cmd.PrintPlan {
 		o.PrintPlan = c.err
 	}
+	settled := context.AfterFunc(c.ctx, func() {
+		c.remark("finishing the step, then writing a checkpoint; Ctrl-C again leaves at once, and a resumed run begins at the checkpoint before")
+	})
 	result, err := train.Run(c.ctx, o)
+	settled()
 	reporter.done()
 	if err != nil {
 		return trainFailure(err, cmd.Out, result)
