@@ -38,6 +38,10 @@ func Create(name string, columns int) (*Writer, error) {
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".tmp-*")
 	if err != nil {
+		var place *fs.PathError
+		if errors.As(err, &place) { // the temporary name means nothing to anybody
+			err = &fs.PathError{Op: "create", Path: name, Err: place.Err}
+		}
 		return nil, err
 	}
 	w := &Writer{name: name, file: f, out: bufio.NewWriterSize(f, 1<<20), columns: columns, scratch: make([]byte, 4*columns)}

@@ -55,3 +55,10 @@ func TestAbortLeavesNothing(t *testing.T) {
 		t.Errorf("left %v, %v", entries, err)
 	}
 }
+
+func TestErrorNamesTheFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "absent", "v.npy")
+	if _, err := Create(name, 2); err == nil || err.Error() != "create "+name+": no such file or directory" {
+		t.Errorf("got %v", err)
+	}
+}
