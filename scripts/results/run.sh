@@ -27,5 +27,5 @@ for mask in content all; do
   fi
 done
 
-"$secencoder" eval intrinsic --model "$out/run-content" "$out/run-all" --data "$out/data" --pieces 20000 --csv "$out/results.csv" | tee "$out/results.txt"
+"$secencoder" eval intrinsic --model "$out/run-content" "$out/run-all" --data "$out/data" --pieces 5000 --csv "$out/results.csv" | tee "$out/results.txt"
 (cd "$root/scripts/plot" && go run . --out "$out/curve.png" "content=$out/run-content" "all=$out/run-all")
