@@ -7,6 +7,13 @@
 // unless a stride is given. float32 values, float32 products; sums over rows of many (dW, db, dγ, loss) are float64
 // or blocked as the family states; every reduction tree depends on sizes alone, never on the number of threads.
 //
+// Element types: parameters, their gradients, the optimizer's moments, row statistics (Stats, LSE, NLL, Hit), losses,
+// DPos, DLogits, logits, Pool's Out and workspaces are float32. The [T, ·] activations of a call and their gradients (X,
+// Res, Out, Y, Pre, QKV, Z, E, V and D… of those), and Pos, are all float32 or all BF16, and the call's arithmetic follows
+// from it: with BF16, values are read exactly, both factors of every matrix product are rounded to BF16 (weights too),
+// products accumulate in float32, everything else is float32 arithmetic, and each result is rounded once, to nearest even,
+// when it is stored. A table of RowsAll (LayerNorm of the position table) stays float32.
+//
 // Operands: one is optional only where its comment says so. Destinations must not overlap any other operand, but for
 // AddArgs. A destination with beta 0 is overwritten, and what it held does not count; NaN there is harmless. The widths
 // E, H, W, In, Out, V, C, A, D are at least 1; the rows in use may be none. A workspace starts on a 64-byte boundary,
@@ -129,13 +136,14 @@ type LinearArgs struct {
 	Drop    Dropout // applied to x
 }
 
-// LinearGradArgs: dZ = dY∘act'(pre); dX = dropout'(dZ·W); dW = beta·dW + dZᵀ·dropout(x); dB likewise. Absent
+// LinearGradArgs: dZ = dY∘act'(pre); dX = dropout'(dZ·W) + DXAdd; dW = beta·dW + dZᵀ·dropout(x); dB likewise. Absent
 // destinations are skipped.
 type LinearGradArgs struct {
 	Header     Buf
 	X, W, Pre  Buf
 	DY         Buf // [rows, Out]
 	DX, DW, DB Buf
+	DXAdd      Buf // [rows, In], of DX's type, or absent: added in float32 before DX is rounded; may be DX itself
 	Beta       [2]float32 // dW, dB
 	Rows       RowKind
 	N          int

@@ -1,6 +1,10 @@
 package kernel
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/secencoder/secencoder/internal/bf16"
+)
 
 // DType is the element type of a Buf.
 type DType uint8
@@ -50,6 +54,11 @@ func FromF32(s []float32) Buf {
 	return Buf{Ptr: unsafe.Pointer(unsafe.SliceData(s)), Bytes: 4 * len(s), DType: F32}
 }
 
+// FromBF16 describes s; s must stay reachable as long as the Buf is used.
+func FromBF16(s []bf16.BF16) Buf {
+	return Buf{Ptr: unsafe.Pointer(unsafe.SliceData(s)), Bytes: 2 * len(s), DType: BF16}
+}
+
 // FromI32 describes s; s must stay reachable as long as the Buf is used.
 func FromI32(s []int32) Buf {
 	return Buf{Ptr: unsafe.Pointer(unsafe.SliceData(s)), Bytes: 4 * len(s), DType: I32}
@@ -70,6 +79,12 @@ func (b Buf) Absent() bool { return b.Ptr == nil }
 func (b Buf) F32() []float32 {
 	b.want(F32)
 	return unsafe.Slice((*float32)(b.Ptr), b.Bytes/4)
+}
+
+// BF16 returns the memory as bf16s; nil when absent. It panics on another dtype: an internal error.
+func (b Buf) BF16() []bf16.BF16 {
+	b.want(BF16)
+	return unsafe.Slice((*bf16.BF16)(b.Ptr), b.Bytes/2)
 }
 
 // I32 returns the memory as int32s; nil when absent. It panics on another dtype: an internal error.
