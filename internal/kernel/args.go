@@ -12,7 +12,9 @@
 // Res, Out, Y, Pre, QKV, Z, E, V and D… of those), and Pos, are all float32 or all BF16, and the call's arithmetic follows
 // from it: with BF16, values are read exactly, both factors of every matrix product are rounded to BF16 (weights too),
 // products accumulate in float32, everything else is float32 arithmetic, and each result is rounded once, to nearest even,
-// when it is stored. A table of RowsAll (LayerNorm of the position table) stays float32.
+// when it is stored. Exceptions: values of RowsAll (the normalised position table, its gradient) are float32, so that
+// Linear may have a float32 X and a BF16 Y (arithmetic of BF16), and its gradient then is float32 throughout; the last
+// Linear of a classification head has a BF16 X and a float32 Y (arithmetic of BF16, DY float32).
 //
 // Operands: one is optional only where its comment says so. Destinations must not overlap any other operand, but for
 // AddArgs. A destination with beta 0 is overwritten, and what it held does not count; NaN there is harmless. The widths
