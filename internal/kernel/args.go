@@ -145,7 +145,7 @@ type LinearGradArgs struct {
 	X, W, Pre  Buf
 	DY         Buf // [rows, Out]
 	DX, DW, DB Buf
-	DXAdd      Buf // [rows, In], of DX's type, or absent: added in float32 before DX is rounded; may be DX itself
+	DXAdd      Buf        // [rows, In], of DX's type, or absent: added in float32 before DX is rounded; may be DX itself
 	Beta       [2]float32 // dW, dB
 	Rows       RowKind
 	N          int
