@@ -111,6 +111,7 @@ func (t *trainReporter) Plan(p train.Plan) {
 		t.c.remark("%s", line)
 	}
 	t.bar = progress.New(t.c.err, "train", t.c.Quiet)
+	t.bar.From(int64(p.Done))
 }
 
 // Step implements train.Reporter.

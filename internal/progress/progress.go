@@ -29,6 +29,7 @@ type Bar struct {
 	terminal bool
 	width    int
 	begun    time.Time
+	before   int64 // units done before begun
 	shown    time.Time
 	drawn    bool
 	now      func() time.Time
@@ -51,6 +52,16 @@ func New(w io.Writer, label string, quiet bool) *Bar {
 	return b
 }
 
+// From says that done units were finished before the bar began, so that the time left counts the others alone.
+func (b *Bar) From(done int64) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.before = done
+}
+
 // Set says that done of total units are finished; total <= 0 means unknown. note is shown behind the time left.
 func (b *Bar) Set(done, total int64, note string) {
 	if b == nil {
@@ -67,7 +78,7 @@ func (b *Bar) Set(done, total int64, note string) {
 		return
 	}
 	b.shown = now
-	b.write(line(b.label, done, total, now.Sub(b.begun), note), false)
+	b.write(line(b.label, b.before, done, total, now.Sub(b.begun), note), false)
 }
 
 // Stage renames the bar; the time left counts anew from the moment the name changes.
@@ -78,7 +89,7 @@ func (b *Bar) Stage(label string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if label != b.label {
-		b.label, b.begun = label, b.now()
+		b.label, b.begun, b.before = label, b.now(), 0
 	}
 }
 
@@ -131,7 +142,7 @@ func (b *Bar) write(text string, whole bool) {
 	b.drawn = true
 }
 
-func line(label string, done, total int64, spent time.Duration, note string) string {
+func line(label string, before, done, total int64, spent time.Duration, note string) string {
 	s := label
 	switch {
 	case total > 0:
@@ -139,8 +150,8 @@ func line(label string, done, total int64, spent time.Duration, note string) str
 		const cells = 24
 		full := int(part * cells)
 		s += fmt.Sprintf("  [%s%s] %3.0f %%", strings.Repeat("=", full), strings.Repeat(" ", cells-full), 100*part)
-		if part > 0 && part < 1 {
-			s += "  " + Duration(time.Duration(float64(spent)*(1-part)/part)) + " left"
+		if done > before && done < total {
+			s += "  " + Duration(time.Duration(float64(spent)/float64(done-before)*float64(total-done))) + " left"
 		}
 	default:
 		s += fmt.Sprintf("  %d  %s", done, Duration(spent))

@@ -62,3 +62,16 @@ func TestStageCountsTimeAnew(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestTimeLeftOfResumedWork(t *testing.T) {
+	var out bytes.Buffer
+	c := &clock{t: time.Unix(0, 0)}
+	b := New(&out, "train", false)
+	b.now, b.begun, b.shown = c.now, c.t, c.t
+	b.From(50)
+	c.t = c.t.Add(20 * time.Second)
+	b.Set(60, 100, "")
+	if got, want := strings.TrimSpace(out.String()), "train  [==============          ]  60 %  1 min 20 s left"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
