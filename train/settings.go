@@ -52,7 +52,7 @@ type Settings struct {
 	EvalPieces       *int     `yaml:"eval_pieces" placeholder:"N" help:"Most pieces of each set in an evaluation during training (default 2,000)."`
 	EvalTokens       *int     `yaml:"eval_tokens" placeholder:"N" help:"Most tokens of each set in an evaluation during training (default 100,000)."`
 
-	Threads *int    `yaml:"threads" kong:"-" help:"Worker threads; results do not depend on it (default: all cores)."`
+	Threads *int    `yaml:"threads" kong:"-" help:"Worker threads; results do not depend on it (default: one a physical core)."`
 	Seed    *uint64 `yaml:"seed" kong:"-" help:"Seed of every random choice (default 0)."`
 }
 

@@ -35,7 +35,7 @@ func (cmd *benchCmd) Run(c *call) error {
 	if cmd.Context < 0 || cmd.Tokens < 0 || cmd.Context > 0 && cmd.Context < 3 || cmd.Tokens > 0 && cmd.Tokens < max(cmd.Context, 3) {
 		return usagef("--context %d --tokens %d: want a context of 3 or more and at least as many tokens", cmd.Context, cmd.Tokens)
 	}
-	o := bench.Options{Size: cmd.Size, Context: cmd.Context, Tokens: cmd.Tokens, Threads: c.threads(), Memory: cmd.Memory, Seed: c.seed()}
+	o := bench.Options{Size: cmd.Size, Context: cmd.Context, Tokens: cmd.Tokens, Threads: c.kernelThreads(), Memory: cmd.Memory, Seed: c.seed()}
 	if cmd.Duration != nil {
 		o.Duration = time.Duration(*cmd.Duration)
 	}

@@ -48,7 +48,7 @@ type commands struct {
 
 // global flags mean the same everywhere.
 type global struct {
-	Threads *int    `placeholder:"N" help:"Worker threads; results do not depend on it (default: all cores)."`
+	Threads *int    `placeholder:"N" help:"Worker threads; results do not depend on it (default: one a processor; one a physical core where kernels run)."`
 	Seed    *uint64 `placeholder:"N" help:"Seed of every random choice (default 0)."`
 	Quiet   bool    `help:"No progress and no remarks on stderr."`
 
@@ -69,6 +69,14 @@ func (g *global) check() error {
 func (g *global) threads() int {
 	if g.Threads == nil {
 		return runtime.GOMAXPROCS(0)
+	}
+	return *g.Threads
+}
+
+// kernelThreads is threads where kernels run: by default one a physical core.
+func (g *global) kernelThreads() int {
+	if g.Threads == nil {
+		return device.DefaultThreads()
 	}
 	return *g.Threads
 }

@@ -44,7 +44,7 @@ func (cmd *embedCmd) Run(c *call) error {
 		return usagef("--window %d: want 4 … 65536", cmd.Window)
 	}
 	pool := map[string]model.Pool{"mean": model.PoolMean, "content": model.PoolContent, "first": model.PoolFirst}[cmd.Pool]
-	encoder, err := model.Load(cmd.Model, model.WithThreads(c.threads()), model.WithDevice(cmd.Device), model.WithPool(pool), model.WithWindow(cmd.Window))
+	encoder, err := model.Load(cmd.Model, model.WithThreads(c.kernelThreads()), model.WithDevice(cmd.Device), model.WithPool(pool), model.WithWindow(cmd.Window))
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (cmd *fillMaskCmd) Run(c *call) error {
 	if !strings.Contains(cmd.Text, "[MASK]") {
 		return usagef("the text has no [MASK]; write it where a token is missing: 'Failed [MASK] for root'")
 	}
-	encoder, err := model.Load(cmd.Model, model.WithThreads(c.threads()))
+	encoder, err := model.Load(cmd.Model, model.WithThreads(c.kernelThreads()))
 	if err != nil {
 		return err
 	}

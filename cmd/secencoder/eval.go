@@ -27,7 +27,7 @@ func (*intrinsicCmd) Help() string {
 
 func (cmd *intrinsicCmd) Run(c *call) error {
 	o := eval.Options{
-		Models: cmd.Model, Data: cmd.Data, Sets: cmd.Sets, Context: cmd.Context, Seed: c.seed(), Threads: c.threads(),
+		Models: cmd.Model, Data: cmd.Data, Sets: cmd.Sets, Context: cmd.Context, Seed: c.seed(), Threads: c.kernelThreads(),
 	}
 	if cmd.Pieces != nil {
 		o.Pieces = *cmd.Pieces

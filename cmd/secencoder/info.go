@@ -46,7 +46,11 @@ func (cmd *infoCmd) Run(c *call) error {
 	}
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "version\t%s, %s, %s/%s\n", build, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	fmt.Fprintf(w, "processor\t%s, %d threads, %s\n", processor.Name, processor.Threads, strings.Join(processor.Features, " "))
+	cores := ""
+	if processor.Cores > 0 {
+		cores = fmt.Sprintf("%d cores, ", processor.Cores)
+	}
+	fmt.Fprintf(w, "processor\t%s, %s%d threads, %s\n", processor.Name, cores, processor.Threads, strings.Join(processor.Features, " "))
 	fmt.Fprintf(w, "kernels\t%s: %s\n", choice.Family, choice.Why)
 	for _, f := range device.Families() {
 		state := "available"

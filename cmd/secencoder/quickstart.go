@@ -27,7 +27,7 @@ func (cmd *quickstartCmd) Run(c *call) error {
 	}
 	reporter := &trainReporter{c: c}
 	err := quickstart.Run(c.ctx, quickstart.Options{
-		In: cmd.In, Out: cmd.Out, Small: cmd.Small, KeepGoing: cmd.KeepGoing, Seed: c.seed(), Threads: c.threads(), Tool: toolName(),
+		In: cmd.In, Out: cmd.Out, Small: cmd.Small, KeepGoing: cmd.KeepGoing, Seed: c.seed(), Threads: c.kernelThreads(), Tool: toolName(),
 		Account: c.out, Remarks: remarks, Report: reporter, Quiet: c.Quiet,
 	})
 	reporter.done()

@@ -11,7 +11,6 @@ package device
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"strconv"
 	"strings"
 
@@ -45,9 +44,9 @@ func usage(err error, format string, args ...any) error {
 	return &UsageError{Err: err, msg: err.Error() + ": " + fmt.Sprintf(format, args...)}
 }
 
-// Options says which device to open; the zero value is the processor with all its threads and its best kernels.
+// Options says which device to open; the zero value is the processor with all its cores and its best kernels.
 type Options struct {
-	Threads int    // workers; 0: as many as Go may run at once, which heeds the limit of a container
+	Threads int    // workers; 0: DefaultThreads
 	Kernels string // family; "": the environment variable, then the best that is available
 	Device  string // "cpu", "cuda:N"; "": "cpu"
 }
@@ -68,7 +67,7 @@ func Open(o Options) (*Device, error) {
 		return nil, fmt.Errorf("open device: %d threads", o.Threads)
 	}
 	if o.Threads == 0 {
-		o.Threads = runtime.GOMAXPROCS(0)
+		o.Threads = DefaultThreads()
 	}
 	choice, err := Choose(o.Kernels)
 	if err != nil {

@@ -28,8 +28,8 @@ func open(t *testing.T, o Options) *Device {
 func TestOpen(t *testing.T) {
 	t.Setenv(KernelsVariable, "")
 	d := open(t, Options{})
-	if d.Threads() != runtime.GOMAXPROCS(0) {
-		t.Errorf("%d threads, want %d", d.Threads(), runtime.GOMAXPROCS(0))
+	if d.Threads() != DefaultThreads() {
+		t.Errorf("%d threads, want %d", d.Threads(), DefaultThreads())
 	}
 	best := Families()[slices.IndexFunc(Families(), func(f Family) bool { return f.Available })]
 	if d.Family() != best.Name || d.Kernels().Name() != best.Name || !strings.HasPrefix(d.Why(), "the best available") {

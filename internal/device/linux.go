@@ -109,3 +109,45 @@ func linuxProcessor(root fs.FS) string {
 	name, _ := field(data, "model name")
 	return strings.TrimSpace(strings.TrimPrefix(name, ":"))
 }
+
+// linuxCores returns how many physical cores lie behind the processors that the process may run on: hardware threads of
+// one core count once. 0: not known.
+func linuxCores(root fs.FS) int {
+	status, err := fs.ReadFile(root, "proc/self/status")
+	if err != nil {
+		return 0
+	}
+	list, ok := field(status, "Cpus_allowed_list:")
+	if !ok {
+		return 0
+	}
+	cores := map[string]bool{}
+	for _, cpu := range processors(list) {
+		siblings, err := fs.ReadFile(root, fmt.Sprintf("sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu))
+		if err != nil {
+			return 0
+		}
+		cores[strings.TrimSpace(string(siblings))] = true
+	}
+	return len(cores)
+}
+
+// processors reads a list such as 0-3,8; nil when it is none.
+func processors(list string) []int {
+	var cpus []int
+	for part := range strings.SplitSeq(list, ",") {
+		from, to, ranged := strings.Cut(strings.TrimSpace(part), "-")
+		a, err := strconv.Atoi(from)
+		b := a
+		if ranged && err == nil {
+			b, err = strconv.Atoi(to)
+		}
+		if err != nil || a < 0 || b < a || b > 1<<16 {
+			return nil
+		}
+		for c := a; c <= b; c++ {
+			cpus = append(cpus, c)
+		}
+	}
+	return cpus
+}

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -107,4 +108,29 @@ func FuzzLinuxMemory(f *testing.F) {
 			t.Errorf("%d bytes are available", n)
 		}
 	})
+}
+
+func TestLinuxCores(t *testing.T) {
+	file := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
+	siblings := func(cpu int) string { return fmt.Sprintf("sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu) }
+	root := fstest.MapFS{
+		"proc/self/status": file("Name:\tx\nCpus_allowed_list:\t0-3,6\n"),
+		siblings(0):        file("0,4\n"), siblings(1): file("1,5\n"), siblings(2): file("2,6\n"), siblings(3): file("3,7\n"), siblings(6): file("2,6\n"),
+	}
+	if got := linuxCores(root); got != 4 {
+		t.Errorf("%d cores, want 4: processors 2 and 6 are one", got)
+	}
+	delete(root, siblings(3))
+	if got := linuxCores(root); got != 0 {
+		t.Errorf("%d cores where one processor is not described, want 0", got)
+	}
+	for _, list := range []string{"", "x", "3-1", "0-x", "-1"} {
+		root["proc/self/status"] = file("Cpus_allowed_list:\t" + list + "\n")
+		if got := linuxCores(root); got != 0 {
+			t.Errorf("%d cores of the list %q, want 0", got, list)
+		}
+	}
+	if n := DefaultThreads(); n < 1 || n > runtime.GOMAXPROCS(0) {
+		t.Errorf("%d threads by default", n)
+	}
 }

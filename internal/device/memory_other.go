@@ -9,3 +9,6 @@ func availableMemory() (int64, error) {
 }
 
 func processorName() string { return "" }
+
+// physicalCores returns 0: not known on this operating system.
+func physicalCores() int { return 0 }

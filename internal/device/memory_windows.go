@@ -37,3 +37,6 @@ func processorName() string {
 	}
 	return name
 }
+
+// physicalCores returns 0: not known on this operating system.
+func physicalCores() int { return 0 }
