@@ -1,6 +1,6 @@
 // Package bf16 is the 16-bit floating point number bfloat16: the sign, the eight exponent bits and the upper seven
-// fraction bits of a float32. Its relative rounding error is at most 2^-9 (u = 2^-9 to nearest); its range is that of
-// float32, denormals included.
+// fraction bits of a float32. It has eight significant bits, so that rounding to nearest is off by at most 2^-8, relative;
+// its range is that of float32, denormals included.
 package bf16
 
 import "math"

@@ -34,13 +34,13 @@ func (v *convolution) row(out, e, w, b []float32, n int) {
 
 // ConvNorm: pre = conv1d(e) + b, out = LN(v + act(dropout(pre)))·γ + β; the activation and the sum are rounded.
 func (k *table) ConvNorm(_ kernel.Stream, a *kernel.ConvNormArgs) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
 	drop := newDropout(h, a.Drop, kernel.RowsTokens, a.H)
 	conv := convolution{h: h, width: a.H, per: a.H / a.Groups, ks: a.KS}
-	e, v, w, b, gamma, beta := a.E.F32(), a.V.F32(), a.W.F32(), a.B.F32(), a.Gamma.F32(), a.Beta.F32()
-	pre, out, stats := a.Pre.F32(), a.Out.F32(), a.Stats.F32()
+	e, v, w, b, gamma, beta := k.read(a.E), k.read(a.V), k.factors(a.W, half(a.E)), a.B.F32(), a.Gamma.F32(), a.Beta.F32()
+	pre, out, stats := k.write(a.Pre), k.write(a.Out), a.Stats.F32()
 	s := k.floats(0, a.H)
 	for n := range h.Tokens() {
 		p := row(pre, n, a.H)
@@ -62,12 +62,12 @@ func convolved(s []float64, pre, v []float32, drop *dropout, n int, act kernel.A
 // dW(o, c, t) = Σ_n dc(n, o)·e(n + t − back, c); dE is the transposed convolution of dc. The way of e through layer 0
 // is not part of it.
 func (k *table) ConvNormGrad(_ kernel.Stream, a *kernel.ConvNormGradArgs) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
 	drop := newDropout(h, a.Drop, kernel.RowsTokens, a.H)
-	e, v, w, pre, stats, gamma := a.E.F32(), a.V.F32(), a.W.F32(), a.Pre.F32(), a.Stats.F32(), a.Gamma.F32()
-	dOut, dV := a.DOut.F32(), a.DV.F32()
+	e, v, w, pre, stats, gamma := k.read(a.E), k.read(a.V), k.factors(a.W, half(a.E)), k.read(a.Pre), a.Stats.F32(), a.Gamma.F32()
+	dOut, dV := k.read(a.DOut), k.write(a.DV)
 	dC := k.floats(0, h.Tokens()*a.H) // [T, H]
 	s, dGamma, dBeta := k.floats(1, a.H), k.floats(2, a.H), k.floats(3, a.H)
 	for n := range h.Tokens() {
@@ -110,5 +110,7 @@ func (k *table) convGrad(a *kernel.ConvNormGradArgs, h kernel.Header, dC []float
 	}
 	storeIf(a.DB, a.Beta[1], dB)
 	storeIf(a.DW, a.Beta[0], dW)
-	storeIf(a.DE, 0, dE)
+	if !a.DE.Absent() {
+		store(k.write(a.DE), 0, dE)
+	}
 }

@@ -8,8 +8,10 @@ import (
 )
 
 // Add: out = a + b.
-func (*table) Add(_ kernel.Stream, a *kernel.AddArgs) {
-	x, y, out := a.A.F32(), a.B.F32(), a.Out.F32()
+func (k *table) Add(_ kernel.Stream, a *kernel.AddArgs) {
+	k.lock()
+	defer k.unlock()
+	x, y, out := k.read(a.A), k.read(a.B), k.write(a.Out)
 	for i := range out[:a.N] {
 		out[i] = x[i] + y[i]
 	}

@@ -8,10 +8,12 @@ import (
 )
 
 // Embed: out[t] = word[id] + position + type, each addition rounded, in HF's order (DebertaV2Embeddings).
-func (*table) Embed(_ kernel.Stream, a *kernel.EmbedArgs) {
+func (k *table) Embed(_ kernel.Stream, a *kernel.EmbedArgs) {
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
 	ids, positionIDs, typeIDs := a.IDs.I32(), a.PositionIDs.I32(), a.TypeIDs.I32()
-	word, position, types, out := a.Word.F32(), a.Position.F32(), a.Type.F32(), a.Out.F32()
+	word, position, types, out := a.Word.F32(), a.Position.F32(), a.Type.F32(), k.write(a.Out)
 	for t := range h.Tokens() {
 		o := row(out, t, a.E)
 		copy(o, row(word, int(ids[t]), a.E))
@@ -40,10 +42,11 @@ func add(y, x []float32) {
 
 // EmbedGrad: each table's row gets the sum of dOut over the tokens that looked it up, in token order.
 func (k *table) EmbedGrad(_ kernel.Stream, a *kernel.EmbedGradArgs) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
 	ids, positionIDs, typeIDs := a.IDs.I32(), a.PositionIDs.I32(), a.TypeIDs.I32()
+	dOut := k.read(a.DOut)
 	rows := k.ints(0, h.Tokens())
 	if !a.DWord.Absent() {
 		for t := range rows {
@@ -52,19 +55,19 @@ func (k *table) EmbedGrad(_ kernel.Stream, a *kernel.EmbedGradArgs) {
 				rows[t] = -1
 			}
 		}
-		k.scatter(a.DWord.F32(), a.Beta[0], rows, a.DOut.F32(), a.E)
+		k.scatter(a.DWord.F32(), a.Beta[0], rows, dOut, a.E)
 	}
 	if !a.DPosition.Absent() {
 		for t := range rows {
 			rows[t] = given(positionIDs, t, h.Place[t])
 		}
-		k.scatter(a.DPosition.F32(), a.Beta[1], rows, a.DOut.F32(), a.E)
+		k.scatter(a.DPosition.F32(), a.Beta[1], rows, dOut, a.E)
 	}
 	if !a.DType.Absent() {
 		for t := range rows {
 			rows[t] = given(typeIDs, t, 0)
 		}
-		k.scatter(a.DType.F32(), a.Beta[2], rows, a.DOut.F32(), a.E)
+		k.scatter(a.DType.F32(), a.Beta[2], rows, dOut, a.E)
 	}
 }
 

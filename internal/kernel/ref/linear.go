@@ -2,18 +2,20 @@ package ref
 
 import "github.com/secencoder/secencoder/internal/kernel"
 
-// Linear: y = act(dropout(x)·Wᵀ + b). The pre-activation is rounded to float32 before the activation.
+// Linear: y = act(dropout(x)·Wᵀ + b). The pre-activation is rounded to float32 before the activation, which does not read
+// what is stored of it in BF16.
 func (k *table) Linear(_ kernel.Stream, a *kernel.LinearArgs) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
 	drop := newDropout(h, a.Drop, a.Rows, a.In)
-	x, w, b, y, pre := a.X.F32(), a.W.F32(), a.B.F32(), a.Y.F32(), a.Pre.F32()
+	half := half(a.X) || half(a.Y)
+	x, w, b, y, pre := k.read(a.X), k.factors(a.W, half), a.B.F32(), k.write(a.Y), k.write(a.Pre)
 	in := k.floats(0, a.In)
 	for r := range h.Count(a.Rows, a.N) {
 		drop.row(r)
 		for c, v := range row(x, r, a.In) {
-			in[c] = float64(drop.apply(v, c))
+			in[c] = float64(factor(drop.apply(v, c), half))
 		}
 		for o := range a.Out {
 			var sum float64
@@ -32,13 +34,22 @@ func (k *table) Linear(_ kernel.Stream, a *kernel.LinearArgs) {
 	}
 }
 
-// LinearGrad: dZ = dY∘act'(pre), dX = dropout'(dZ·W), dW = dZᵀ·dropout(x), dB = Σ dZ.
+// factor returns a factor of a matrix product: rounded to BF16 in a call of BF16.
+func factor(x float32, half bool) float32 {
+	if half {
+		return rounded(x)
+	}
+	return x
+}
+
+// LinearGrad: dZ = dY∘act'(pre), dX = dropout'(dZ·W) + dXAdd, dW = dZᵀ·dropout(x), dB = Σ dZ.
 func (k *table) LinearGrad(_ kernel.Stream, a *kernel.LinearGradArgs) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
 	drop := newDropout(h, a.Drop, a.Rows, a.In)
-	x, w, pre, dY := a.X.F32(), a.W.F32(), a.Pre.F32(), a.DY.F32()
+	half := half(a.X)
+	x, w, pre, dY := k.read(a.X), k.factors(a.W, half), k.read(a.Pre), k.read(a.DY)
 	n := h.Count(a.Rows, a.N)
 	dZ := k.floats(0, n*a.Out) // [n, Out]
 	for i := range dZ {
@@ -48,7 +59,7 @@ func (k *table) LinearGrad(_ kernel.Stream, a *kernel.LinearGradArgs) {
 		}
 	}
 	if !a.DX.Absent() {
-		dX := a.DX.F32()
+		addend, dX := k.read(a.DXAdd), k.write(a.DX)
 		for r := range n {
 			sum := k.floats(1, a.In)
 			for o := range a.Out {
@@ -56,7 +67,11 @@ func (k *table) LinearGrad(_ kernel.Stream, a *kernel.LinearGradArgs) {
 			}
 			drop.row(r)
 			for c, v := range sum {
-				dX[r*a.In+c] = float32(drop.grad(v, c))
+				d := float32(drop.grad(v, c))
+				if addend != nil {
+					d += addend[r*a.In+c]
+				}
+				dX[r*a.In+c] = d
 			}
 		}
 	}
@@ -66,7 +81,7 @@ func (k *table) LinearGrad(_ kernel.Stream, a *kernel.LinearGradArgs) {
 		for r := range n {
 			drop.row(r)
 			for c, v := range row(x, r, a.In) {
-				in[c] = float64(drop.apply(v, c))
+				in[c] = float64(factor(drop.apply(v, c), half))
 			}
 			for o := range a.Out {
 				z, d := dZ[r*a.Out+o], dW[o*a.In:(o+1)*a.In]

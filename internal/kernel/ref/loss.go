@@ -8,10 +8,10 @@ import (
 
 // MLMLoss: per masked row the logits z·wordᵀ + bias, nll = logsumexp − logit[label], hit = argmax is the label.
 func (k *table) MLMLoss(_ kernel.Stream, a *kernel.MLMLossArgs) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
-	z, word, bias := a.Z.F32(), a.Word.F32(), a.Bias.F32()
+	z, word, bias := k.read(a.Z), k.factors(a.Word, half(a.Z)), a.Bias.F32()
 	nll, hit, lse := a.NLL.F32(), a.Hit.F32(), a.LSE.F32()
 	logits := k.floats(0, a.V)
 	var sum float64
@@ -40,10 +40,10 @@ func (k *table) MLMLoss(_ kernel.Stream, a *kernel.MLMLossArgs) {
 
 // MLMLossGrad: dLogits = dLoss·scale·(exp(logit − LSE) − onehot), one vocabulary row at a time.
 func (k *table) MLMLossGrad(_ kernel.Stream, a *kernel.MLMLossGradArgs) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
-	z, word, bias, lse := a.Z.F32(), a.Word.F32(), a.Bias.F32(), a.LSE.F32()
+	z, word, bias, lse := k.read(a.Z), k.factors(a.Word, half(a.Z)), a.Bias.F32(), a.LSE.F32()
 	dWord, dBias := a.DWord.F32(), a.DBias.F32()
 	g := float64(a.DLoss.F32()[0]) * float64(h.Scale())
 	rows := h.MaskedRows()
@@ -68,13 +68,15 @@ func (k *table) MLMLossGrad(_ kernel.Stream, a *kernel.MLMLossGradArgs) {
 			store(dBias[v:], a.Beta[1], dB)
 		}
 	}
-	storeIf(a.DZ, 0, dZ)
+	if !a.DZ.Absent() {
+		store(k.write(a.DZ), 0, dZ)
+	}
 }
 
 // ClassifyLoss: see kernel.LossKind; a mean over no rows is 0.
 func (k *table) ClassifyLoss(_ kernel.Stream, a *kernel.ClassifyLossArgs) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
 	rows := h.Count(a.Rows, a.N)
 	var sum float64
@@ -109,8 +111,8 @@ func (k *table) ClassifyLoss(_ kernel.Stream, a *kernel.ClassifyLossArgs) {
 // ClassifyLossGrad: CrossEntropy dLoss·(softmax − onehot)/counted, 0 in rows left out; SoftCrossEntropy
 // dLoss·(softmax·Σy − y)/rows; MeanSquare 2·dLoss·(x − y)/elements.
 func (k *table) ClassifyLossGrad(_ kernel.Stream, a *kernel.ClassifyLossGradArgs) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
 	rows := h.Count(a.Rows, a.N)
 	counted := rows

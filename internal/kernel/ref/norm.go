@@ -8,11 +8,11 @@ import (
 
 // LayerNorm: out = dropout((x − mean)·rstd·γ + β), rstd = 1/sqrt(variance + eps), biased variance.
 func (k *table) LayerNorm(_ kernel.Stream, a *kernel.LayerNormArgs) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
 	drop := newDropout(h, a.Drop, a.Rows, a.W)
-	x, gamma, beta, out, stats := a.X.F32(), a.Gamma.F32(), a.Beta.F32(), a.Out.F32(), a.Stats.F32()
+	x, gamma, beta, out, stats := k.read(a.X), a.Gamma.F32(), a.Beta.F32(), k.write(a.Out), a.Stats.F32()
 	s := k.floats(0, a.W)
 	for r := range h.Count(a.Rows, a.N) {
 		for c, v := range row(x, r, a.W) {
@@ -70,11 +70,11 @@ func normalizeGrad(dy, s []float64, gamma, stats []float32, r int, dGamma, dBeta
 
 // LayerNormGrad: the gradient of LayerNorm.
 func (k *table) LayerNormGrad(_ kernel.Stream, a *kernel.LayerNormGradArgs) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
 	drop := newDropout(h, a.Drop, a.Rows, a.W)
-	x, gamma, stats, dOut, dX := a.X.F32(), a.Gamma.F32(), a.Stats.F32(), a.DOut.F32(), a.DX.F32()
+	x, gamma, stats, dOut, dX := k.read(a.X), a.Gamma.F32(), a.Stats.F32(), k.read(a.DOut), k.write(a.DX)
 	s, dy := k.floats(0, a.W), k.floats(1, a.W)
 	dGamma, dBeta := k.floats(2, a.W), k.floats(3, a.W)
 	for r := range h.Count(a.Rows, a.N) {
@@ -101,11 +101,11 @@ func storeIf(d kernel.Buf, beta float32, sum []float64) {
 
 // AddNorm: out = LN(dropout(x) + res)·γ + β; the sum is rounded to float32.
 func (k *table) AddNorm(_ kernel.Stream, a *kernel.AddNormArgs) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
 	drop := newDropout(h, a.Drop, a.Rows, a.W)
-	x, res, gamma, beta, out, stats := a.X.F32(), a.Res.F32(), a.Gamma.F32(), a.Beta.F32(), a.Out.F32(), a.Stats.F32()
+	x, res, gamma, beta, out, stats := k.read(a.X), k.read(a.Res), a.Gamma.F32(), a.Beta.F32(), k.write(a.Out), a.Stats.F32()
 	s := k.floats(0, a.W)
 	for r := range h.Count(a.Rows, a.N) {
 		residualSum(s, row(x, r, a.W), row(res, r, a.W), &drop, r)
@@ -123,12 +123,12 @@ func residualSum(s []float64, x, res []float32, drop *dropout, r int) {
 
 // AddNormGrad: the gradient of AddNorm; that of x goes back through the dropout.
 func (k *table) AddNormGrad(_ kernel.Stream, a *kernel.AddNormGradArgs) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
 	drop := newDropout(h, a.Drop, a.Rows, a.W)
-	x, res, gamma, stats, dOut := a.X.F32(), a.Res.F32(), a.Gamma.F32(), a.Stats.F32(), a.DOut.F32()
-	dX, dRes := a.DX.F32(), a.DRes.F32()
+	x, res, gamma, stats, dOut := k.read(a.X), k.read(a.Res), a.Gamma.F32(), a.Stats.F32(), k.read(a.DOut)
+	dX, dRes := k.write(a.DX), k.write(a.DRes)
 	s, dy := k.floats(0, a.W), k.floats(1, a.W)
 	dGamma, dBeta := k.floats(2, a.W), k.floats(3, a.W)
 	for r := range h.Count(a.Rows, a.N) {

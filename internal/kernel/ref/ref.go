@@ -6,6 +6,10 @@
 // is rounded once, when it is stored; what HF rounds in between because it is a tensor there (a dropped-out input, a
 // residual sum, a pre-activation) is rounded here too. AdamW is elementwise float32, as torch computes it.
 //
+// Of operands that hold BF16, values are read exactly and results are rounded once more, when they are stored; the factors
+// of matrix products that come from memory (weights, dropped-out inputs) are rounded to BF16, those that a kernel makes on
+// the way (probabilities, dY∘act', dLogits) are not. See half.go.
+//
 // Begin with New. The operands are documented in package kernel. Rules that hold for all kernels:
 //
 //   - A destination with beta 0 is overwritten: what it held before, NaN included, does not count.
@@ -24,9 +28,12 @@ import (
 // table implements kernel.Kernels. It keeps scratch memory between calls, so that calls of the same sizes do not
 // allocate.
 type table struct {
-	mu  sync.Mutex
-	f64 [6][]float64
-	i32 [2][]int32
+	mu     sync.Mutex
+	f64    [6][]float64
+	i32    [2][]int32
+	f32    [][]float32 // copies of BF16 operands, and rounded factors
+	copies int         // of them in this call
+	narrow []narrowing // BF16 destinations of this call
 }
 
 // New returns the reference kernels, named "ref". Calls of one table from several goroutines run one after the other.

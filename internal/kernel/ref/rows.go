@@ -3,18 +3,22 @@ package ref
 import "github.com/secencoder/secencoder/internal/kernel"
 
 // Gather copies the masked rows together.
-func (*table) Gather(_ kernel.Stream, a *kernel.GatherArgs) {
+func (k *table) Gather(_ kernel.Stream, a *kernel.GatherArgs) {
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
-	x, out := a.X.F32(), a.Out.F32()
+	x, out := k.read(a.X), k.write(a.Out)
 	for m := range h.MaskedRows() {
 		copy(row(out, m, a.W), row(x, int(h.Masked[m]), a.W))
 	}
 }
 
 // GatherGrad clears the rows in use and copies the masked ones back.
-func (*table) GatherGrad(_ kernel.Stream, a *kernel.GatherGradArgs) {
+func (k *table) GatherGrad(_ kernel.Stream, a *kernel.GatherGradArgs) {
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
-	dOut, dX := a.DOut.F32(), a.DX.F32()
+	dOut, dX := k.read(a.DOut), k.write(a.DX)
 	clear(dX[:h.Tokens()*a.W])
 	for m := range h.MaskedRows() {
 		copy(row(dX, int(h.Masked[m]), a.W), row(dOut, m, a.W))
@@ -35,10 +39,10 @@ func pooled(h kernel.Header, piece int, firstOnly, inner bool) (first, end int) 
 
 // Pool: the mean over the chosen tokens of each piece, 0 where there is none.
 func (k *table) Pool(_ kernel.Stream, a *kernel.PoolArgs) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
-	x, out := a.X.F32(), a.Out.F32()
+	x, out := k.read(a.X), k.write(a.Out)
 	for p := range h.Pieces() {
 		first, end := pooled(h, p, a.First, a.Inner)
 		sum := k.floats(0, a.W)
@@ -53,9 +57,11 @@ func (k *table) Pool(_ kernel.Stream, a *kernel.PoolArgs) {
 }
 
 // PoolGrad: each chosen token gets dOut over their number, the others 0.
-func (*table) PoolGrad(_ kernel.Stream, a *kernel.PoolGradArgs) {
+func (k *table) PoolGrad(_ kernel.Stream, a *kernel.PoolGradArgs) {
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
-	dOut, dX := a.DOut.F32(), a.DX.F32()
+	dOut, dX := k.read(a.DOut), k.write(a.DX)
 	for p := range h.Pieces() {
 		first, end := pooled(h, p, a.First, a.Inner)
 		clear(dX[int(h.Offsets[p])*a.W : int(h.Offsets[p+1])*a.W])

@@ -23,8 +23,8 @@ func (k *table) answer(h kernel.Header, logits, labels kernel.Buf, piece, side i
 
 // SpanLoss: the mean over both columns of the mean of −log softmax at the label, softmax over the tokens of a piece.
 func (k *table) SpanLoss(_ kernel.Stream, a *kernel.SpanLossArgs) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
 	var loss float64
 	for side := range 2 {
@@ -43,8 +43,8 @@ func (k *table) SpanLoss(_ kernel.Stream, a *kernel.SpanLossArgs) {
 
 // SpanLossGrad: dLoss·(softmax − onehot)/(2·counted), 0 in the columns of pieces that are left out.
 func (k *table) SpanLossGrad(_ kernel.Stream, a *kernel.SpanLossGradArgs) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	h := view(a.Header)
 	d := a.DLogits.F32()
 	clear(d[:2*h.Tokens()])
