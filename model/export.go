@@ -32,6 +32,11 @@ func transfer(o TransferOptions, foreign bool) (_ *Folder, err error) {
 			err = e
 		}
 	}()
+	if foreign {
+		if err := f.Params.finite(); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Path, err)
+		}
+	}
 	p := f.Provenance
 	p.Tool = o.Tool
 	var parents map[string]string
@@ -50,4 +55,16 @@ func transfer(o TransferOptions, foreign bool) (_ *Folder, err error) {
 		return nil, fmt.Errorf("write %s: %w", o.Out, err)
 	}
 	return f, nil
+}
+
+// finite returns an error that names the first weight that is no finite number.
+func (p *Params) finite() error {
+	for _, t := range p.tensors {
+		for i, w := range t.of(p.weights) {
+			if w-w != 0 {
+				return fmt.Errorf("tensor %q holds %v at element %d: the weights are damaged, or the training that made them failed", t.Name, w, i)
+			}
+		}
+	}
+	return nil
 }

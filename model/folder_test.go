@@ -131,6 +131,28 @@ func TestFolderRoundTrip(t *testing.T) {
 	}
 }
 
+// HF has no hash that would tell damage: a weight that is no number is named before anything is written.
+func TestImportRefusesWeightsThatAreNoNumbers(t *testing.T) {
+	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(-1))} {
+		in, out := copyFolder(t, hfFolder("legacy")), filepath.Join(t.TempDir(), "out")
+		f, err := ReadFolder(in, ReadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Params.Weight("deberta.encoder.layer.0.output.dense.bias")[3] = bad
+		if err := errors.Join(f.Params.SaveWeights(filepath.Join(in, weightsName), false), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		_, err = Import(TransferOptions{In: in, Out: out})
+		if err == nil || !strings.Contains(err.Error(), `"deberta.encoder.layer.0.output.dense.bias"`) || !strings.Contains(err.Error(), "element 3") {
+			t.Errorf("%v: %v", bad, err)
+		}
+		if _, err := os.Stat(out); err == nil {
+			t.Errorf("%v: a folder was written", bad)
+		}
+	}
+}
+
 // One flipped bit anywhere in any file of a folder of ours is found. In manifest.json the bytes that no check can know
 // (the tool's name) are passed over.
 func TestFlippedByteIsFound(t *testing.T) {
