@@ -65,6 +65,7 @@ type opened struct {
 	hash       string // of the folder's manifest; "" without one
 	parameters int64
 	context    int    // of the training; 0 when unknown
+	positions  int    // longest piece that absolute positions allow; 0: any
 	delimiters string // of the training; "" when unknown
 	kernels    string
 	threads    int
@@ -181,8 +182,11 @@ func (e *evaluation) model(ctx context.Context, path string) (err error) {
 	fingerprint := m.tokenizer.Fingerprint()
 	r := ModelReport{
 		Model: path, ModelHash: m.hash, Tokenizer: fmt.Sprintf("%x", fingerprint), Parameters: m.parameters,
-		Context:     firstSet(e.o.Context, m.context, defaultContext),
+		Context:     firstSet(e.o.Context, m.context, min(defaultContext, firstSet(m.positions, defaultContext))),
 		Retokenized: fingerprint != e.d.Tokenizer.Fingerprint(), Sets: map[string]*SetReport{},
+	}
+	if m.positions > 0 && r.Context > m.positions {
+		return usagef("%s: context %d: the model has absolute positions for %d tokens (max_position_embeddings)", path, r.Context, m.positions)
 	}
 	e.report.Kernels, e.report.Threads = m.kernels, m.threads
 	delimiters := firstSet(e.o.Delimiters, m.delimiters, tokenizer.DefaultDelimiters().String())

@@ -316,3 +316,21 @@ func TestIntrinsicOfACompiledModel(t *testing.T) {
 		t.Error("two threads give other figures than one")
 	}
 }
+
+// Absolute positions end somewhere: a longer context is wrong use, and none is chosen by default.
+func TestContextWithinAbsolutePositions(t *testing.T) {
+	tok := train(t, 320, line(1), line(2), line(3))
+	open := func(path string, o *Options) (*opened, error) {
+		m, err := toyOpener(tok)(path, o)
+		m.context, m.positions = 0, 40
+		return m, err
+	}
+	o := Options{Models: []string{"toy"}, Data: makeData(t, tok), Threads: 1, Draws: 10, open: open}
+	if got := intrinsic(t, o).Models[0].Context; got != 40 {
+		t.Errorf("context %d by default, want the 40 positions that there are", got)
+	}
+	o.Context = 41
+	if _, err := Intrinsic(t.Context(), o); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "max_position_embeddings") {
+		t.Errorf("context 41: %v", err)
+	}
+}

@@ -36,6 +36,9 @@ func openModel(path string, o *Options) (m *opened, err error) {
 			return errors.Join(s.plan.Close(), e.Close())
 		},
 	}
+	if f.Config.PositionBiasedInput {
+		m.positions = f.Config.MaxPositionEmbeddings
+	}
 	if f.Manifest != nil {
 		if m.hash, err = manifest.Hash(f.Path); err != nil {
 			return nil, errors.Join(err, m.close())
