@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/cpu"
+
+	"github.com/secencoder/secencoder/internal/kernel/blocked"
 )
 
 // Available reports whether the processor has and the operating system enables all that these loops use, and why not.
@@ -26,7 +28,7 @@ func Available() (bool, string) {
 
 func ptr(s []float32) *float32 { return unsafe.SliceData(s) }
 
-// tile is blocked.Prims.Tile. A tile cut by an edge is made whole in a buffer.
+// tile is blocked.Format.Tile. A tile cut by an edge is made whole in a buffer.
 func tile(k int, a, b []float32, _ int, c []float32, ldc int, bias []float32, m, n int, add bool) {
 	_ = c[(m-1)*ldc+n-1]
 	if m == 6 && n == 16 {
@@ -56,7 +58,12 @@ func tile(k int, a, b []float32, _ int, c []float32, ldc int, bias []float32, m,
 	}
 }
 
-func packRows(dst []float32, width int, src []float32, at, ld, rows, k int) {
+func packRows(dst []float32, width int, from blocked.Values, at, ld, rows, k int) {
+	if from.BF16 != nil {
+		portable.Single.PackRows(dst, width, from, at, ld, rows, k)
+		return
+	}
+	src := from.F32
 	if k == 0 {
 		return
 	}
@@ -67,15 +74,20 @@ func packRows(dst []float32, width int, src []float32, at, ld, rows, k int) {
 	}
 	for i := 0; i < width; i += 8 {
 		n := min(max(rows-i, 0), 8)
-		from := at
+		first := at
 		if n > 0 {
-			from += i * ld
+			first += i * ld
 		}
-		packRows8(ptr(dst[i:]), width, ptr(src[from:]), 4*ld, n, k, 8)
+		packRows8(ptr(dst[i:]), width, ptr(src[first:]), 4*ld, n, k, 8)
 	}
 }
 
-func packCols(dst []float32, width int, src []float32, at, ld, cols, k int) {
+func packCols(dst []float32, width int, from blocked.Values, at, ld, cols, k int) {
+	if from.BF16 != nil {
+		portable.Single.PackCols(dst, width, from, at, ld, cols, k)
+		return
+	}
+	src := from.F32
 	if k == 0 {
 		return
 	}
@@ -86,7 +98,7 @@ func packCols(dst []float32, width int, src []float32, at, ld, cols, k int) {
 	case cols == 6 && width == 6:
 		packCols6(ptr(dst), ptr(src[at:]), 4*ld, k)
 	default:
-		portable.PackCols(dst, width, src, at, ld, cols, k)
+		portable.Single.PackCols(dst, width, from, at, ld, cols, k)
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/cpu"
+
+	"github.com/secencoder/secencoder/internal/kernel/blocked"
 )
 
 // Available reports whether the processor has and the operating system enables all that these loops use, and why not.
@@ -31,7 +33,7 @@ func Available() (bool, string) {
 
 func ptr(s []float32) *float32 { return unsafe.SliceData(s) }
 
-// tile is blocked.Prims.Tile: one panel of B when that is enough, else two.
+// tile is blocked.Format.Tile: one panel of B when that is enough, else two.
 func tile(k int, a, b []float32, stride int, c []float32, ldc int, bias []float32, m, n int, add bool) {
 	_ = c[(m-1)*ldc+n-1]
 	mask := uint32(1)<<n - 1
@@ -49,7 +51,12 @@ func tile(k int, a, b []float32, stride int, c []float32, ldc int, bias []float3
 	gemm14x32(k, ptr(a), ptr(b), 4*stride, ptr(c), 4*ldc, ptr(bias), m, mask, sum)
 }
 
-func packRows(dst []float32, width int, src []float32, at, ld, rows, k int) {
+func packRows(dst []float32, width int, from blocked.Values, at, ld, rows, k int) {
+	if from.BF16 != nil {
+		portable.Single.PackRows(dst, width, from, at, ld, rows, k)
+		return
+	}
+	src := from.F32
 	if k == 0 {
 		return
 	}
@@ -57,7 +64,12 @@ func packRows(dst []float32, width int, src []float32, at, ld, rows, k int) {
 	packRows16(ptr(dst), width, ptr(src[at:]), 4*ld, rows, k)
 }
 
-func packCols(dst []float32, width int, src []float32, at, ld, cols, k int) {
+func packCols(dst []float32, width int, from blocked.Values, at, ld, cols, k int) {
+	if from.BF16 != nil {
+		portable.Single.PackCols(dst, width, from, at, ld, cols, k)
+		return
+	}
+	src := from.F32
 	if k == 0 {
 		return
 	}

@@ -45,6 +45,7 @@ type attentionItem struct{ piece, base, n, i0, i1 int32 }
 
 // attentionCall is the state of one call, forward or gradient.
 type attentionCall struct {
+	f                                    *Format
 	qkv, pos, out, lse, dOut, dQKV, dPos []float32
 	slots                                []int16
 	reach, heads, d, h, k2               int // k2: rows of one table
@@ -68,6 +69,7 @@ func (k *Kernels) Attention(_ kernel.Stream, a *kernel.AttentionArgs) {
 	defer k.end()
 	c := &k.call.att
 	*c = attentionCall{
+		f:   &k.p.Single,
 		qkv: a.QKV.F32(), pos: a.Pos.F32(), out: a.Out.F32(), lse: a.LSE.F32(), slots: a.Slots.I16(),
 		reach: a.Reach, heads: a.A, d: a.D, h: a.A * a.D, k2: 2 * a.K, c2p: a.C2P, p2c: a.P2C,
 		inv: 1 / a.Sigma, drop: a.Drop.On(), counter: k.counter(a.Drop.Site), threshold: a.Drop.HalfThreshold(), scale: a.Drop.Scale(),
@@ -88,9 +90,9 @@ func cut(s []float32, wanted bool, n int) (head, tail []float32) {
 	return s[:n], s[n:]
 }
 
-// tableB and tableC are the elements of one packed table: panels of 16 slots by d, and panels of 16 columns by 2K slots.
-func (c *attentionCall) tableB() int { return upTo(c.k2, 16) * c.d }
-func (c *attentionCall) tableC() int { return c.k2 * upTo(c.d, 16) }
+// tableB and tableC are the words of one packed table: panels of 16 slots by d, and panels of 16 columns by 2K slots.
+func (c *attentionCall) tableB() int { return c.f.Len(upTo(c.k2, 16), c.d) }
+func (c *attentionCall) tableC() int { return c.f.Len(upTo(c.d, 16), c.k2) }
 
 // slot returns the slot of the distance r.
 func (c *attentionCall) slot(r int) int { return int(c.slots[r+c.reach]) }
@@ -173,11 +175,11 @@ func (k *Kernels) packTablePart(part, _ int) {
 		}
 	}
 	for r := lo &^ 15; r <= hi; r += 16 {
-		k.p.PackRows(b[r*c.d:], 16, c.pos, at+r*ld, ld, min(16, c.k2-r), c.d)
+		c.f.PackRows(b[c.f.Len(r, c.d):], 16, single(c.pos), at+r*ld, ld, min(16, c.k2-r), c.d)
 	}
 	if t != nil {
 		for j := 0; j < c.d; j += 16 {
-			k.p.PackCols(t[j*c.k2+lo&^15*16:], 16, c.pos, at+lo&^15*ld+j, ld, min(16, c.d-j), hi+1-lo&^15)
+			c.f.PackCols(t[c.f.Len(j, c.k2)+c.f.Len(16, lo&^15):], 16, single(c.pos), at+lo&^15*ld+j, ld, min(16, c.d-j), hi+1-lo&^15)
 		}
 	}
 }
@@ -196,8 +198,8 @@ func (k *Kernels) attentionRows(w *attentionScratch, head int, it attentionItem)
 	d, ld := c.d, 3*c.h
 	base, n, i0, i1 := int(it.base), int(it.n), int(it.i0), int(it.i1)
 	q := i1 - i0
-	qkv := matrix{data: c.qkv, ld: ld, at: base*ld + head*d}
-	k.panelsA(grow(&w.qa, upTo(q, k.p.MR)*d), qkv, i0, i1, 0, d)
+	qkv := matrix{data: single(c.qkv), ld: ld, at: base*ld + head*d}
+	c.f.panelsA(grow(&w.qa, c.f.Len(upTo(q, c.f.MR), d)), qkv, i0, i1, 0, d)
 	o, m, l := grow(&w.o, q*d), grow(&w.m, q), grow(&w.l, q)
 	for j0 := 0; j0 < n; j0 += blockOf(n) {
 		j1 := min(j0+blockOf(n), n)
@@ -221,10 +223,10 @@ func (k *Kernels) attentionRows(w *attentionScratch, head int, it attentionItem)
 				k.p.DropoutHalf(row, row, call, c.counter, c.threshold, c.scale)
 			}
 		}
-		k.panelsA(grow(&w.pack, upTo(q, k.p.MR)*nk), matrix{data: w.s, ld: t.ld}, 0, q, 0, nk)
-		v := matrix{data: c.qkv, ld: ld, at: qkv.at + 2*c.h + j0*ld}
-		k.panelsB(grow(&w.vb, upTo(d, 16)*nk), v, 0, nk, 0, d)
-		k.multiply(q, d, nk, w.pack, w.vb, 16*nk, o, d, nil, j0 > 0)
+		c.f.panelsA(grow(&w.pack, c.f.Len(upTo(q, c.f.MR), nk)), matrix{data: single(w.s), ld: t.ld}, 0, q, 0, nk)
+		v := matrix{data: single(c.qkv), ld: ld, at: qkv.at + 2*c.h + j0*ld}
+		c.f.panelsB(grow(&w.vb, c.f.Len(upTo(d, 16), nk)), v, 0, nk, 0, d)
+		c.f.multiply(q, d, nk, w.pack, w.vb, c.f.Len(16, nk), o, d, nil, j0 > 0)
 	}
 	for i := range q {
 		t := base + i0 + i
@@ -251,8 +253,8 @@ func (k *Kernels) scores(w *attentionScratch, t *tileOf, qkv matrix) {
 	q, nk := t.i1-t.i0, t.j1-t.j0
 	t.ld = upTo(nk, 16)
 	key := matrix{data: qkv.data, ld: qkv.ld, at: qkv.at + c.h, trans: true}
-	k.panelsB(grow(&w.kb, upTo(nk, 16)*d), key, 0, d, t.j0, t.j1)
-	k.multiply(q, nk, d, w.qa, w.kb, 16*d, grow(&w.s, q*t.ld), t.ld, nil, false)
+	c.f.panelsB(grow(&w.kb, c.f.Len(upTo(nk, 16), d)), key, 0, d, t.j0, t.j1)
+	c.f.multiply(q, nk, d, w.qa, w.kb, c.f.Len(16, d), grow(&w.s, q*t.ld), t.ld, nil, false)
 	if !c.c2p && !c.p2c {
 		return
 	}
@@ -264,8 +266,8 @@ func (k *Kernels) scores(w *attentionScratch, t *tileOf, qkv matrix) {
 		t.keyBase = first &^ 15
 		t.keyW = c.k2 - lo - t.keyBase
 		t.keyLD = upTo(t.keyW, 16)
-		table := c.keyB[t.head*c.tableB()+t.keyBase*d:]
-		k.multiply(q, t.keyW, d, w.qa, table, 16*d, grow(&w.tq, q*t.keyLD+15), t.keyLD, nil, false)
+		table := c.keyB[t.head*c.tableB()+c.f.Len(t.keyBase, d):]
+		c.f.multiply(q, t.keyW, d, w.qa, table, c.f.Len(16, d), grow(&w.tq, q*t.keyLD+15), t.keyLD, nil, false)
 		if !t.far {
 			k.addKeyBias(w, t)
 		}
@@ -275,9 +277,9 @@ func (k *Kernels) scores(w *attentionScratch, t *tileOf, qkv matrix) {
 		t.queryW = hi + 1 - t.queryBase
 		t.queryLD = upTo(t.queryW, 16)
 		key.trans = false
-		k.panelsA(grow(&w.ka, upTo(nk, k.p.MR)*d), key, t.j0, t.j1, 0, d)
-		table := c.queryB[t.head*c.tableB()+t.queryBase*d:]
-		k.multiply(nk, t.queryW, d, w.ka, table, 16*d, grow(&w.tk, nk*t.queryLD+15), t.queryLD, nil, false)
+		c.f.panelsA(grow(&w.ka, c.f.Len(upTo(nk, c.f.MR), d)), key, t.j0, t.j1, 0, d)
+		table := c.queryB[t.head*c.tableB()+c.f.Len(t.queryBase, d):]
+		c.f.multiply(nk, t.queryW, d, w.ka, table, c.f.Len(16, d), grow(&w.tk, nk*t.queryLD+15), t.queryLD, nil, false)
 		if !t.far {
 			k.addQueryBias(w, t)
 		}

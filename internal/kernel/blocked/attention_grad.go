@@ -22,6 +22,7 @@ func (k *Kernels) AttentionGrad(_ kernel.Stream, a *kernel.AttentionGradArgs) {
 	defer k.end()
 	c := &k.call.att
 	*c = attentionCall{
+		f:   &k.p.Single,
 		qkv: a.QKV.F32(), pos: a.Pos.F32(), out: a.Out.F32(), lse: a.LSE.F32(), dOut: a.DOut.F32(), slots: a.Slots.I16(),
 		dQKV: a.DQKV.F32(), dPos: a.DPos.F32(),
 		reach: a.Reach, heads: a.A, d: a.D, h: a.A * a.D, k2: 2 * a.K, c2p: a.C2P, p2c: a.P2C,
@@ -92,15 +93,16 @@ func (k *Kernels) attentionGradPart(part, w int) {
 
 func (k *Kernels) attentionGradRows(w *attentionScratch, head, chunk int, it attentionItem) {
 	c := &k.call.att
-	d, ld, mr := c.d, 3*c.h, k.p.MR
+	d, ld, f := c.d, 3*c.h, c.f
+	mr := f.MR
 	base, n, i0, i1 := int(it.base), int(it.n), int(it.i0), int(it.i1)
 	q := i1 - i0
-	qkv := matrix{data: c.qkv, ld: ld, at: base*ld + head*d}
-	dOut := matrix{data: c.dOut, ld: c.h, at: base*c.h + head*d}
-	k.panelsA(grow(&w.qa, upTo(q, mr)*d), qkv, i0, i1, 0, d)
-	k.panelsA(grow(&w.oa, upTo(q, mr)*d), dOut, i0, i1, 0, d)
-	k.panelsB(grow(&w.qc, upTo(d, 16)*q), qkv, i0, i1, 0, d)
-	k.panelsB(grow(&w.oc, upTo(d, 16)*q), dOut, i0, i1, 0, d)
+	qkv := matrix{data: single(c.qkv), ld: ld, at: base*ld + head*d}
+	dOut := matrix{data: single(c.dOut), ld: c.h, at: base*c.h + head*d}
+	f.panelsA(grow(&w.qa, f.Len(upTo(q, mr), d)), qkv, i0, i1, 0, d)
+	f.panelsA(grow(&w.oa, f.Len(upTo(q, mr), d)), dOut, i0, i1, 0, d)
+	f.panelsB(grow(&w.qc, f.Len(upTo(d, 16), q)), qkv, i0, i1, 0, d)
+	f.panelsB(grow(&w.oc, f.Len(upTo(d, 16), q)), dOut, i0, i1, 0, d)
 	delta, lse := grow(&w.delta, q), grow(&w.lse, q)
 	for i := range q {
 		t := base + i0 + i
@@ -113,12 +115,13 @@ func (k *Kernels) attentionGradRows(w *attentionScratch, head, chunk int, it att
 		nk := j1 - j0
 		t := tileOf{head: head, i0: i0, i1: i1, j0: j0, j1: j1}
 		k.scores(w, &t, qkv)
-		value := matrix{data: c.qkv, ld: ld, at: qkv.at + 2*c.h, trans: true}
-		k.panelsB(grow(&w.vb, upTo(nk, 16)*d), value, 0, d, j0, j1)
-		k.multiply(q, nk, d, w.oa, w.vb, 16*d, grow(&w.dp, q*t.ld), t.ld, nil, false)
-		key := matrix{data: c.qkv, ld: ld, at: qkv.at + c.h}
-		k.panelsB(grow(&w.kc, upTo(d, 16)*nk), key, j0, j1, 0, d)
-		grow(&w.pack, max(upTo(q, mr)*nk, upTo(nk, mr)*q, upTo(q, mr)*t.keyW, upTo(nk, mr)*t.queryW, upTo(t.keyW, mr)*q, upTo(t.queryW, mr)*nk))
+		value := matrix{data: single(c.qkv), ld: ld, at: qkv.at + 2*c.h, trans: true}
+		f.panelsB(grow(&w.vb, f.Len(upTo(nk, 16), d)), value, 0, d, j0, j1)
+		f.multiply(q, nk, d, w.oa, w.vb, f.Len(16, d), grow(&w.dp, q*t.ld), t.ld, nil, false)
+		key := matrix{data: single(c.qkv), ld: ld, at: qkv.at + c.h}
+		f.panelsB(grow(&w.kc, f.Len(upTo(d, 16), nk)), key, j0, j1, 0, d)
+		grow(&w.pack, max(f.Len(upTo(q, mr), nk), f.Len(upTo(nk, mr), q), f.Len(upTo(q, mr), t.keyW), f.Len(upTo(nk, mr), t.queryW),
+			f.Len(upTo(t.keyW, mr), q), f.Len(upTo(t.queryW, mr), nk)))
 
 		// P into s; dP and P dropped; dV; then dS into s.
 		for i := range q {
@@ -136,39 +139,39 @@ func (k *Kernels) attentionGradRows(w *attentionScratch, head, chunk int, it att
 				call := k.h.AttentionCall(int(it.piece), c.heads, head, i0+i) + uint64(j0/8)
 				k.p.DropoutHalf(dropped[i*t.ld:][:nk], w.s[i*t.ld:][:nk], call, c.counter, c.threshold, c.scale)
 			}
-			k.panelsA(w.pack, matrix{data: dropped, ld: t.ld, trans: true}, 0, nk, 0, q)
+			f.panelsA(w.pack, matrix{data: single(dropped), ld: t.ld, trans: true}, 0, nk, 0, q)
 		} else {
-			k.panelsA(w.pack, matrix{data: w.s, ld: t.ld, trans: true}, 0, nk, 0, q)
+			f.panelsA(w.pack, matrix{data: single(w.s), ld: t.ld, trans: true}, 0, nk, 0, q)
 		}
-		k.multiply(nk, d, q, w.pack, w.oc, 16*q, dv, ld, nil, i0 > 0)
+		f.multiply(nk, d, q, w.pack, w.oc, f.Len(16, q), dv, ld, nil, i0 > 0)
 		for i := range q {
 			row := w.s[i*t.ld:][:nk]
 			k.p.SoftmaxGrad(row, row, w.dp[i*t.ld:][:nk], c.inv, delta[i])
 		}
-		ds := matrix{data: w.s, ld: t.ld}
-		k.panelsA(w.pack, ds, 0, q, 0, nk)
-		k.multiply(q, d, nk, w.pack, w.kc, 16*nk, dq, ld, nil, j0 > 0)
+		ds := matrix{data: single(w.s), ld: t.ld}
+		f.panelsA(w.pack, ds, 0, q, 0, nk)
+		f.multiply(q, d, nk, w.pack, w.kc, f.Len(16, nk), dq, ld, nil, j0 > 0)
 		ds.trans = true
-		k.panelsA(w.pack, ds, 0, nk, 0, q)
-		k.multiply(nk, d, q, w.pack, w.qc, 16*q, dk, ld, nil, i0 > 0)
+		f.panelsA(w.pack, ds, 0, nk, 0, q)
+		f.multiply(nk, d, q, w.pack, w.qc, f.Len(16, q), dk, ld, nil, i0 > 0)
 
 		if c.c2p {
 			k.scatterKey(w, &t)
-			g := matrix{data: w.tq, ld: t.keyLD}
-			k.panelsA(w.pack, g, 0, q, 0, t.keyW)
-			k.multiply(q, d, t.keyW, w.pack, c.keyC[head*c.tableC()+t.keyBase*16:], 16*c.k2, dq, ld, nil, true)
+			g := matrix{data: single(w.tq), ld: t.keyLD}
+			f.panelsA(w.pack, g, 0, q, 0, t.keyW)
+			f.multiply(q, d, t.keyW, w.pack, c.keyC[head*c.tableC()+f.Len(16, t.keyBase):], f.Len(16, c.k2), dq, ld, nil, true)
 			g.trans = true
-			k.panelsA(w.pack, g, 0, t.keyW, 0, q)
-			k.multiply(t.keyW, d, q, w.pack, w.qc, 16*q, c.partialAt(chunk, head, false)[t.keyBase*d:], d, nil, true)
+			f.panelsA(w.pack, g, 0, t.keyW, 0, q)
+			f.multiply(t.keyW, d, q, w.pack, w.qc, f.Len(16, q), c.partialAt(chunk, head, false)[t.keyBase*d:], d, nil, true)
 		}
 		if c.p2c {
 			k.scatterQuery(w, &t)
-			h := matrix{data: w.tk, ld: t.queryLD}
-			k.panelsA(w.pack, h, 0, nk, 0, t.queryW)
-			k.multiply(nk, d, t.queryW, w.pack, c.queryC[head*c.tableC()+t.queryBase*16:], 16*c.k2, dk, ld, nil, true)
+			h := matrix{data: single(w.tk), ld: t.queryLD}
+			f.panelsA(w.pack, h, 0, nk, 0, t.queryW)
+			f.multiply(nk, d, t.queryW, w.pack, c.queryC[head*c.tableC()+f.Len(16, t.queryBase):], f.Len(16, c.k2), dk, ld, nil, true)
 			h.trans = true
-			k.panelsA(w.pack, h, 0, t.queryW, 0, nk)
-			k.multiply(t.queryW, d, nk, w.pack, w.kc, 16*nk, c.partialAt(chunk, head, true)[t.queryBase*d:], d, nil, true)
+			f.panelsA(w.pack, h, 0, t.queryW, 0, nk)
+			f.multiply(t.queryW, d, nk, w.pack, w.kc, f.Len(16, nk), c.partialAt(chunk, head, true)[t.queryBase*d:], d, nil, true)
 		}
 	}
 }

@@ -35,8 +35,9 @@ func (k *Kernels) ConvNorm(_ kernel.Stream, a *kernel.ConvNormArgs) {
 			c.t1, c.group = min(c.t0+convRows, n), g
 			k.run(parts(c.t1-c.t0, rowsPerPart), (*Kernels).unfoldPart)
 			k.g = gemm{
+				f: &k.p.Single,
 				m: c.t1 - c.t0, n: c.out, k: terms,
-				a: matrix{data: c.unfolded, ld: terms}, b: matrix{data: w, ld: terms, at: g * c.out * terms, trans: true},
+				a: matrix{data: single(c.unfolded), ld: terms}, b: matrix{data: single(w), ld: terms, at: g * c.out * terms, trans: true},
 				c: c.pre[c.t0*c.h+g*c.out:], ldc: c.h, bias: a.B.F32()[g*c.out : (g+1)*c.out],
 			}
 			k.product()
@@ -111,12 +112,13 @@ func (k *Kernels) ConvNormGrad(_ kernel.Stream, a *kernel.ConvNormGradArgs) {
 		beta := a.Beta[0]
 		for c.t0 = 0; c.t0 < n; c.t0 = c.t1 {
 			c.t1, c.group = min(c.t0+convRows, n), g
-			dcg := matrix{data: dc, ld: a.H, at: c.t0*a.H + g*c.out}
+			dcg := matrix{data: single(dc), ld: a.H, at: c.t0*a.H + g*c.out}
 			if c.dW != nil {
 				k.run(parts(c.t1-c.t0, rowsPerPart), (*Kernels).unfoldPart)
 				k.g = gemm{
+					f: &k.p.Single,
 					m: c.out, n: terms, k: c.t1 - c.t0,
-					a: matrix{data: dc, ld: a.H, at: dcg.at, trans: true}, b: matrix{data: c.unfolded, ld: terms},
+					a: matrix{data: single(dc), ld: a.H, at: dcg.at, trans: true}, b: matrix{data: single(c.unfolded), ld: terms},
 					c: c.dW[g*c.out*terms:], ldc: terms, beta: beta,
 				}
 				k.product()
@@ -124,7 +126,8 @@ func (k *Kernels) ConvNormGrad(_ kernel.Stream, a *kernel.ConvNormGradArgs) {
 			}
 			if c.dE != nil {
 				k.g = gemm{
-					m: c.t1 - c.t0, n: terms, k: c.out, a: dcg, b: matrix{data: c.w, ld: terms, at: g * c.out * terms},
+					f: &k.p.Single,
+					m: c.t1 - c.t0, n: terms, k: c.out, a: dcg, b: matrix{data: single(c.w), ld: terms, at: g * c.out * terms},
 					c: c.dU, ldc: terms,
 				}
 				k.product()

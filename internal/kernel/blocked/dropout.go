@@ -27,7 +27,7 @@ func (k *Kernels) dropped(buf *[]float32, m matrix, r *rowDrop, i0, i1, j0, j1 i
 	dst := grow(buf, (i1-i0)*ld)
 	for i := i0; i < i1; i++ {
 		at := m.at + i*m.ld
-		k.dropRow(r, dst[(i-i0)*ld:][:ld], m.data[at+j0:at+j1], i, j0)
+		k.dropRow(r, dst[(i-i0)*ld:][:ld], m.data.F32[at+j0:at+j1], i, j0)
 	}
-	return matrix{data: dst, ld: ld}
+	return matrix{data: single(dst), ld: ld}
 }

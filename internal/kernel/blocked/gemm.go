@@ -16,7 +16,6 @@ package blocked
 // Tried: depth 128, 192, 384 and blocks of 5 panels: best slices within 5 % of each other, no reason to choose.
 
 const (
-	depth      = 256     // terms that accumulate in registers: an A panel of 14 rows takes 14 KiB, two B panels 32 KiB
 	rowPanels  = 10      // panels of A in one block: 140 rows × 256 × 4 B = 140 KiB of L2
 	packedB    = 4 << 20 // floats of packed B at once; wider products run in column chunks
 	smallC     = 1 << 19 // floats: a C that small passes the caches once more rather than a long B
@@ -26,58 +25,14 @@ const (
 
 // matrix is an operand: element (i, j) at data[at + i·ld + j], or at data[at + j·ld + i] when trans.
 type matrix struct {
-	data   []float32
+	data   Values
 	at, ld int
 	trans  bool
 }
 
-// panelsA packs rows i0 … i1 and terms p0 … p1 of A into panels of width MR.
-func (k *Kernels) panelsA(dst []float32, a matrix, i0, i1, p0, p1 int) {
-	mr, kc := k.p.MR, p1-p0
-	for i := i0; i < i1; i += mr {
-		rows := min(mr, i1-i)
-		if a.trans {
-			k.p.PackCols(dst, mr, a.data, a.at+p0*a.ld+i, a.ld, rows, kc)
-		} else {
-			k.p.PackRows(dst, mr, a.data, a.at+i*a.ld+p0, a.ld, rows, kc)
-		}
-		dst = dst[mr*kc:]
-	}
-}
-
-// panelsB packs terms p0 … p1 and columns j0 … j1 of B into panels of 16; trans means stored as [n, k].
-func (k *Kernels) panelsB(dst []float32, b matrix, p0, p1, j0, j1 int) {
-	kc := p1 - p0
-	for j := j0; j < j1; j += 16 {
-		cols := min(16, j1-j)
-		if b.trans {
-			k.p.PackRows(dst, 16, b.data, b.at+j*b.ld+p0, b.ld, cols, kc)
-		} else {
-			k.p.PackCols(dst, 16, b.data, b.at+p0*b.ld+j, b.ld, cols, kc)
-		}
-		dst = dst[16*kc:]
-	}
-}
-
-// multiply runs the micro-kernel over packed panels: C[m, n] at c, a packed by panelsA, b by panelsB with panels stride
-// elements apart. The pair of B panels stays in L1 while the panels of A pass.
-func (k *Kernels) multiply(m, n, kc int, a, b []float32, stride int, c []float32, ldc int, bias []float32, add bool) {
-	mr, nr := k.p.MR, k.p.NR
-	for j := 0; j < n; j += nr {
-		cols := min(nr, n-j)
-		bj := b[j/16*stride:]
-		var bb []float32
-		if bias != nil {
-			bb = bias[j : j+cols]
-		}
-		for i := 0; i < m; i += mr {
-			k.p.Tile(kc, a[i*kc:], bj, stride, c[i*ldc+j:], ldc, bb, min(mr, m-i), cols, add)
-		}
-	}
-}
-
 // gemm is one product on all cores.
 type gemm struct {
+	f           *Format
 	m, n, k     int
 	a, b        matrix
 	c           []float32
@@ -98,27 +53,28 @@ type gemm struct {
 // product runs g. Its operands may be any strided matrices; C must not overlap them.
 func (k *Kernels) product() {
 	g := &k.g
+	f := g.f
 	if g.m == 0 || g.n == 0 {
 		return
 	}
-	kBlocks := max(1, parts(g.k, depth))
-	chunk := max(k.p.NR, packedB/max(1, g.k)/64*64)
-	mr := k.p.MR
+	kBlocks := max(1, parts(g.k, f.Depth))
+	chunk := max(f.NR, packedB/max(1, g.k)/64*64)
+	mr := f.MR
 	g.mb = min(max(upTo(parts(g.m, gemmParts), mr), mr), rowPanels*mr)
 	g.rows = parts(g.m, g.mb)
 	for g.j0 = 0; g.j0 < g.n; g.j0 = g.j1 {
 		g.j1 = min(g.j0+chunk, g.n)
 		width := upTo(g.j1-g.j0, 16)
 		g.panelGroups = parts(width/16, packPanels)
-		g.nb = upTo(max(4*k.p.NR, parts(width, max(1, gemmParts/g.rows))), k.p.NR)
+		g.nb = upTo(max(4*f.NR, parts(width, max(1, gemmParts/g.rows))), f.NR)
 		g.cols = parts(width, g.nb)
 		blocks := kBlocks
 		if g.m*width <= smallC {
-			blocks = max(1, smallC/(width*depth))
+			blocks = max(1, smallC/(width*f.Depth))
 		}
 		for g.block0 = 0; g.block0 < kBlocks; g.block0 = g.block1 {
 			g.block1 = min(g.block0+blocks, kBlocks)
-			grow(&k.s.b, width*(min(g.block1*depth, g.k)-g.block0*depth))
+			grow(&k.s.b, f.Len(width, min(g.block1*f.Depth, g.k)-g.block0*f.Depth))
 			k.run(g.panelGroups*(g.block1-g.block0), (*Kernels).packPart)
 			k.run(g.rows*g.cols, (*Kernels).gemmPart)
 		}
@@ -130,20 +86,21 @@ func (k *Kernels) product() {
 func (k *Kernels) packPart(part, w int) {
 	g := &k.g
 	kb, group := g.block0+part/g.panelGroups, part%g.panelGroups
-	p0, p1 := span(kb, depth, g.k)
+	p0, p1 := span(kb, g.f.Depth, g.k)
 	j0, j1 := span(group, 16*packPanels, g.j1-g.j0)
 	b, offset := g.b, g.j0
 	if g.dropB != nil {
 		b = k.dropped(&k.workers[w].x, g.b, g.dropB, p0, p1, g.j0+j0, g.j0+j1)
-		k.panelsB(k.packedAt(p0, p1, j0), b, 0, p1-p0, 0, j1-j0)
+		g.f.panelsB(k.packedAt(p0, p1, j0), b, 0, p1-p0, 0, j1-j0)
 		return
 	}
-	k.panelsB(k.packedAt(p0, p1, j0), b, p0, p1, offset+j0, offset+j1)
+	g.f.panelsB(k.packedAt(p0, p1, j0), b, p0, p1, offset+j0, offset+j1)
 }
 
 // packedAt returns the packed B of the column chunk from block p0 … p1, column j0 of the chunk.
 func (k *Kernels) packedAt(p0, p1, j0 int) []float32 {
-	return k.s.b[(p0-k.g.block0*depth)*upTo(k.g.j1-k.g.j0, 16)+j0*(p1-p0):]
+	g := &k.g
+	return k.s.b[g.f.Len(upTo(g.j1-g.j0, 16), p0-g.block0*g.f.Depth)+g.f.Len(j0, p1-p0):]
 }
 
 // gemmPart makes one block of C.
@@ -162,19 +119,19 @@ func (k *Kernels) gemmPart(part, w int) {
 	if g.bias != nil && g.block0 == 0 {
 		bias = g.bias[g.j0+j0 : g.j0+j1]
 	}
-	packed := grow(&k.workers[w].a, upTo(i1-i0, k.p.MR)*min(depth, max(1, g.k)))
+	packed := grow(&k.workers[w].a, g.f.Len(upTo(i1-i0, g.f.MR), min(g.f.Depth, max(1, g.k))))
 	for kb := g.block0; kb < g.block1; kb++ {
-		p0, p1 := span(kb, depth, g.k)
+		p0, p1 := span(kb, g.f.Depth, g.k)
 		if g.dropA != nil {
 			a := k.dropped(&k.workers[w].x, g.a, g.dropA, i0, i1, p0, p1)
-			k.panelsA(packed, a, 0, i1-i0, 0, p1-p0)
+			g.f.panelsA(packed, a, 0, i1-i0, 0, p1-p0)
 		} else {
-			k.panelsA(packed, g.a, i0, i1, p0, p1)
+			g.f.panelsA(packed, g.a, i0, i1, p0, p1)
 		}
-		k.multiply(i1-i0, j1-j0, p1-p0, packed, k.packedAt(p0, p1, j0), 16*(p1-p0), c, g.ldc, bias, g.beta != 0 || kb > 0)
+		g.f.multiply(i1-i0, j1-j0, p1-p0, packed, k.packedAt(p0, p1, j0), g.f.Len(16, p1-p0), c, g.ldc, bias, g.beta != 0 || kb > 0)
 		bias = nil
 	}
-	if g.after != nil && g.block1*depth >= g.k {
+	if g.after != nil && g.block1*g.f.Depth >= g.k {
 		g.after(k, i0, i1, g.j0+j0, g.j0+j1)
 	}
 }

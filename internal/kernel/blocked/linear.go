@@ -13,8 +13,9 @@ func (k *Kernels) Linear(_ kernel.Stream, a *kernel.LinearArgs) {
 		c = a.Pre
 	}
 	k.g = gemm{
+		f: &k.p.Single,
 		m: k.h.Count(a.Rows, a.N), n: a.Out, k: a.In,
-		a: matrix{data: a.X.F32(), ld: a.In}, b: matrix{data: a.W.F32(), ld: a.In, trans: true},
+		a: matrix{data: single(a.X.F32()), ld: a.In}, b: matrix{data: single(a.W.F32()), ld: a.In, trans: true},
 		c: c.F32(), ldc: a.Out,
 	}
 	if !a.B.Absent() {

@@ -36,8 +36,9 @@ func (k *Kernels) LinearGrad(_ kernel.Stream, a *kernel.LinearGradArgs) {
 	if !a.DX.Absent() {
 		k.call.linG = a
 		k.g = gemm{
+			f: &k.p.Single,
 			m: n, n: a.In, k: a.Out,
-			a: matrix{data: dz, ld: a.Out}, b: matrix{data: a.W.F32(), ld: a.In},
+			a: matrix{data: single(dz), ld: a.Out}, b: matrix{data: single(a.W.F32()), ld: a.In},
 			c: a.DX.F32(), ldc: a.In,
 		}
 		if a.Drop.On() {
@@ -47,8 +48,9 @@ func (k *Kernels) LinearGrad(_ kernel.Stream, a *kernel.LinearGradArgs) {
 	}
 	if !a.DW.Absent() {
 		k.g = gemm{
+			f: &k.p.Single,
 			m: a.Out, n: a.In, k: n,
-			a: matrix{data: dz, ld: a.Out, trans: true}, b: matrix{data: a.X.F32(), ld: a.In},
+			a: matrix{data: single(dz), ld: a.Out, trans: true}, b: matrix{data: single(a.X.F32()), ld: a.In},
 			c: a.DW.F32(), ldc: a.In, beta: a.Beta[0],
 		}
 		if a.Drop.On() {

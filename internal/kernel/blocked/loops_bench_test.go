@@ -39,7 +39,7 @@ func BenchmarkLoops(b *testing.B) {
 			{"sum squares", 4, func(x [][]float32) { p.SumSquares(x[1]) }},
 			{"pack rows", 8, func(x [][]float32) {
 				for i := 0; i+4096 <= len(x[0]); i += 4096 {
-					p.PackRows(x[0][i:], 16, x[1], i, 256, 16, 256)
+					p.Single.PackRows(x[0][i:], 16, blocked.Values{F32: x[1]}, i, 256, 16, 256)
 				}
 			}},
 		}

@@ -56,14 +56,14 @@ func (k *Kernels) MLMLoss(_ kernel.Stream, a *kernel.MLMLossArgs) {
 
 // lossPart makes the logits of one vocabulary block for all rows.
 func (k *Kernels) lossPart(part, wi int) {
-	c, w := &k.call.mlm, &k.workers[wi]
+	c, w, f := &k.call.mlm, &k.workers[wi], &k.p.Single
 	v0, v1 := span(part, vocabBlock, c.v)
 	width := v1 - v0
-	b := k.packTerms(&w.b, matrix{data: c.word, ld: c.e, trans: true}, c.e, v0, v1)
+	b := f.packTerms(&w.b, matrix{data: single(c.word), ld: c.e, trans: true}, c.e, v0, v1)
 	for r0 := 0; r0 < c.n; r0 += lossRows {
 		r1 := min(r0+lossRows, c.n)
 		logits := grow(&w.mlm, (r1-r0)*width)
-		k.rowsTimes(w, matrix{data: c.z, ld: c.e}, r0, r1, c.e, b, width, logits, width, c.bias[v0:v1], false)
+		f.rowsTimes(w, matrix{data: single(c.z), ld: c.e}, r0, r1, c.e, b, width, logits, width, c.bias[v0:v1], false)
 		for r := r0; r < r1; r++ {
 			row := logits[(r-r0)*width:][:width]
 			top := k.p.Max(row)
@@ -146,18 +146,18 @@ func (k *Kernels) MLMLossGrad(_ kernel.Stream, a *kernel.MLMLossGradArgs) {
 
 // lossGradPart does one run of vocabulary blocks for the rows of the pass.
 func (k *Kernels) lossGradPart(part, wi int) {
-	c, w := &k.call.mlm, &k.workers[wi]
+	c, w, f := &k.call.mlm, &k.workers[wi], &k.p.Single
 	rows := c.r1 - c.r0
-	z := matrix{data: c.z, ld: c.e}
-	zTerms := k.packTerms(&w.z, matrix{data: c.z, ld: c.e, at: c.r0 * c.e}, rows, 0, c.e)
+	z := matrix{data: single(c.z), ld: c.e}
+	zTerms := f.packTerms(&w.z, matrix{data: single(c.z), ld: c.e, at: c.r0 * c.e}, rows, 0, c.e)
 	dz := c.partial[part*rows*c.e:]
 	b0, b1 := span(part, c.per, c.blocks)
 	for b := b0; b < b1; b++ {
 		v0, v1 := span(b, vocabBlock, c.v)
 		width := v1 - v0
-		words := k.packTerms(&w.b, matrix{data: c.word, ld: c.e, trans: true}, c.e, v0, v1)
+		words := f.packTerms(&w.b, matrix{data: single(c.word), ld: c.e, trans: true}, c.e, v0, v1)
 		logits := grow(&w.mlm, rows*width)
-		k.rowsTimes(w, z, c.r0, c.r1, c.e, words, width, logits, width, c.bias[v0:v1], false)
+		f.rowsTimes(w, z, c.r0, c.r1, c.e, words, width, logits, width, c.bias[v0:v1], false)
 		for r := range rows {
 			row := logits[r*width:][:width]
 			k.p.ExpSum(row, row, 1, c.lse[c.r0+r])
@@ -174,11 +174,11 @@ func (k *Kernels) lossGradPart(part, wi int) {
 			if c.beta[0] != 0 && c.beta[0] != 1 {
 				k.p.Scale(dw, dw, c.beta[0])
 			}
-			k.rowsTimes(w, matrix{data: logits, ld: width, trans: true}, 0, width, rows, zTerms, c.e, dw, c.e, nil, c.beta[0] != 0)
+			f.rowsTimes(w, matrix{data: single(logits), ld: width, trans: true}, 0, width, rows, zTerms, c.e, dw, c.e, nil, c.beta[0] != 0)
 		}
 		if c.dZ != nil {
-			words = k.packTerms(&w.b, matrix{data: c.word, ld: c.e, at: v0 * c.e}, width, 0, c.e)
-			k.rowsTimes(w, matrix{data: logits, ld: width}, 0, rows, width, words, c.e, dz, c.e, nil, b > b0)
+			words = f.packTerms(&w.b, matrix{data: single(c.word), ld: c.e, at: v0 * c.e}, width, 0, c.e)
+			f.rowsTimes(w, matrix{data: single(logits), ld: width}, 0, rows, width, words, c.e, dz, c.e, nil, b > b0)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package blocked
 import (
 	"math"
 
+	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/internal/rng"
 )
@@ -11,9 +12,10 @@ import (
 // primitive that a family leaves out.
 func Portable() Prims {
 	return Prims{
-		Name: "portable", MR: 4, NR: 16,
-		Tile: tile, PackRows: packRows, PackCols: packCols,
-		Add: add, Scale: scale, Dot: dot, Sum: sum, Shift: shift, Max: maxOf,
+		Name:   "portable",
+		Single: Format{MR: 4, NR: 16, KR: 1, Depth: 256, PackRows: packRows, PackCols: packCols, Tile: tile},
+		Half:   Format{MR: 4, NR: 16, KR: 1, Depth: 256, PackRows: packRowsRounded, PackCols: packColsRounded, Tile: tile},
+		Add:    add, Scale: scale, Dot: dot, Sum: sum, Shift: shift, Max: maxOf,
 		ExpSum: expSum, SoftmaxGrad: softmaxGrad, Act: act, ActGrad: actGrad,
 		NormRow: normRow, NormGradRow: normGradRow,
 		Dropout: dropout, DropoutHalf: dropoutHalf,
@@ -49,25 +51,57 @@ func tile(k int, a, b []float32, stride int, c []float32, ldc int, bias []float3
 	}
 }
 
-func packRows(dst []float32, width int, src []float32, at, ld, rows, k int) {
+func packRows(dst []float32, width int, src Values, at, ld, rows, k int) {
 	for i := range width {
-		if i >= rows {
+		switch {
+		case i >= rows:
 			for p := range k {
 				dst[p*width+i] = 0
 			}
-			continue
-		}
-		for p, x := range src[at+i*ld:][:k] {
-			dst[p*width+i] = x
+		case src.BF16 != nil:
+			for p, x := range src.BF16[at+i*ld:][:k] {
+				dst[p*width+i] = x.Float32()
+			}
+		default:
+			for p, x := range src.F32[at+i*ld:][:k] {
+				dst[p*width+i] = x
+			}
 		}
 	}
 }
 
-func packCols(dst []float32, width int, src []float32, at, ld, cols, k int) {
+func packCols(dst []float32, width int, src Values, at, ld, cols, k int) {
 	for p := range k {
 		row := dst[p*width : (p+1)*width]
-		n := copy(row, src[at+p*ld:][:cols])
-		clear(row[n:])
+		if src.BF16 != nil {
+			for i, x := range src.BF16[at+p*ld:][:cols] {
+				row[i] = x.Float32()
+			}
+		} else {
+			copy(row, src.F32[at+p*ld:][:cols])
+		}
+		clear(row[cols:])
+	}
+}
+
+func packRowsRounded(dst []float32, width int, src Values, at, ld, rows, k int) {
+	packRows(dst, width, src, at, ld, rows, k)
+	if src.BF16 == nil {
+		roundAll(dst[:k*width])
+	}
+}
+
+func packColsRounded(dst []float32, width int, src Values, at, ld, cols, k int) {
+	packCols(dst, width, src, at, ld, cols, k)
+	if src.BF16 == nil {
+		roundAll(dst[:k*width])
+	}
+}
+
+// roundAll rounds x to BF16.
+func roundAll(x []float32) {
+	for i, v := range x {
+		x[i] = bf16.FromFloat32(v).Float32()
 	}
 }
 

@@ -10,15 +10,8 @@ import "github.com/secencoder/secencoder/internal/kernel"
 type Prims struct {
 	Name string
 
-	// MR is the height of a panel of A, NR the columns that one call of Tile may fill: 16 or 32.
-	MR, NR int
-	// Tile sets C[i, j], i < m ≤ MR, j < n ≤ NR, to (bias[j] or 0) + Σ_p A[p·MR+i]·B[p·16 + j%16 + (j/16)·stride], p < k,
-	// or adds that to it. bias is nil or holds n. All offsets are in elements.
-	Tile func(k int, a, b []float32, stride int, c []float32, ldc int, bias []float32, m, n int, add bool)
-	// PackRows sets dst[p·width + i] = src[at + i·ld + p] for i < rows, p < k, and 0 for rows ≤ i < width. ld may be negative.
-	PackRows func(dst []float32, width int, src []float32, at, ld, rows, k int)
-	// PackCols sets dst[p·width + i] = src[at + p·ld + i] for i < cols, p < k, and 0 for cols ≤ i < width. ld may be negative.
-	PackCols func(dst []float32, width int, src []float32, at, ld, cols, k int)
+	Single Format // products of float32
+	Half   Format // products of BF16; float32 panels of rounded values where the family multiplies float32 only
 
 	Add   func(dst, a, b []float32)         // dst = a + b
 	Scale func(dst, x []float32, a float32) // dst = a·x

@@ -132,41 +132,11 @@ func TestLoops(t *testing.T) {
 	}
 }
 
-// TestPacking holds the packing loops against the portable ones, exactly, and transposed addition.
-func TestPacking(t *testing.T) {
+// TestAddTransposed holds transposed addition against the portable loop, exactly.
+func TestAddTransposed(t *testing.T) {
 	want := blocked.Portable()
 	for _, p := range vectors(t) {
 		rnd := rand.New(rand.NewPCG(3, 4))
-		for _, width := range []int{p.MR, 16} {
-			for rows := 1; rows <= width; rows++ {
-				for _, k := range []int{0, 1, 2, 5, 7, 8, 9, 15, 16, 17, 33, 64} {
-					ld := max(k, rows) + rnd.IntN(5)
-					src, _ := guarded(rnd, ld*max(k, rows))
-					for name, f := range map[string][2]func([]float32, int, []float32, int, int, int, int){
-						"PackRows": {p.PackRows, want.PackRows}, "PackCols": {p.PackCols, want.PackCols},
-					} {
-						for _, sign := range []int{1, -1} {
-							at, n := 0, map[string]int{"PackRows": rows, "PackCols": k}[name]
-							if sign < 0 {
-								at = max(0, n-1) * ld
-							}
-							got, intact := guarded(rnd, k*width)
-							ref := make([]float32, k*width)
-							f[0](got, width, src, at, sign*ld, rows, k)
-							f[1](ref, width, src, at, sign*ld, rows, k)
-							for i := range ref {
-								if got[i] != ref[i] {
-									t.Fatalf("%s: %s(width %d, rows %d, k %d, stride %d): element %d is %g, want %g", p.Name, name, width, rows, k, sign*ld, i, got[i], ref[i])
-								}
-							}
-							if !intact() {
-								t.Fatalf("%s: %s(width %d, rows %d, k %d) writes beyond the panel", p.Name, name, width, rows, k)
-							}
-						}
-					}
-				}
-			}
-		}
 		for rows := 1; rows < 40; rows += 3 {
 			for cols := 1; cols < 40; cols++ {
 				ldd, lds := cols+rnd.IntN(3), rows+rnd.IntN(3)
@@ -182,52 +152,6 @@ func TestPacking(t *testing.T) {
 				}
 				if !intact() {
 					t.Fatalf("%s: AddTransposed(%d, %d) writes beyond", p.Name, rows, cols)
-				}
-			}
-		}
-	}
-}
-
-// TestTile holds the micro-kernels against plain sums: every m, n, with and without bias and addition.
-func TestTile(t *testing.T) {
-	for _, p := range families() {
-		rnd := rand.New(rand.NewPCG(5, 6))
-		for m := 1; m <= p.MR; m++ {
-			for n := 1; n <= p.NR; n++ {
-				k := []int{0, 1, 3, 4, 5, 19}[rnd.IntN(6)]
-				add, bias := rnd.IntN(2) == 0, rnd.IntN(2) == 0
-				stride, ldc := k*16+rnd.IntN(20), n+rnd.IntN(5)
-				a, _ := guarded(rnd, k*p.MR)
-				b, _ := guarded(rnd, stride+k*16)
-				c, intact := guarded(rnd, (m-1)*ldc+n)
-				var start []float32
-				if bias {
-					start, _ = guarded(rnd, n)
-				}
-				want := append([]float32(nil), c...)
-				for i := range m {
-					for j := range n {
-						s := 0.0
-						for q := range k {
-							s += float64(a[q*p.MR+i]) * float64(b[q*16+j%16+j/16*stride])
-						}
-						if bias {
-							s += float64(start[j])
-						}
-						if add {
-							s += float64(c[i*ldc+j])
-						}
-						want[i*ldc+j] = float32(s)
-					}
-				}
-				p.Tile(k, a, b, stride, c, ldc, start, m, n, add)
-				for i := range c {
-					if !near(float64(c[i]), float64(want[i]), 0x1p-16) { // 21 terms of at most about 10
-						t.Fatalf("%s: Tile(k %d, m %d, n %d, bias %v, add %v): element %d is %g, want %g", p.Name, k, m, n, bias, add, i, c[i], want[i])
-					}
-				}
-				if !intact() {
-					t.Fatalf("%s: Tile(m %d, n %d) writes beyond C", p.Name, m, n)
 				}
 			}
 		}

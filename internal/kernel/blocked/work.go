@@ -11,10 +11,10 @@ func (k *Kernels) WorkBytes(args any) int {
 			n = a.N * a.Out
 		}
 	case *kernel.AttentionArgs:
-		c := attentionCall{heads: a.A, d: a.D, k2: 2 * a.K, c2p: a.C2P, p2c: a.P2C}
+		c := attentionCall{f: &k.p.Single, heads: a.A, d: a.D, k2: 2 * a.K, c2p: a.C2P, p2c: a.P2C}
 		n = c.tables() * c.heads * c.tableB()
 	case *kernel.AttentionGradArgs:
-		c := attentionCall{heads: a.A, d: a.D, k2: 2 * a.K, c2p: a.C2P, p2c: a.P2C}
+		c := attentionCall{f: &k.p.Single, heads: a.A, d: a.D, k2: 2 * a.K, c2p: a.C2P, p2c: a.P2C}
 		n = c.tables() * c.heads * (c.tableB() + c.tableC() + chunksOf(a.A, a.T)*c.k2*c.d)
 	case *kernel.ConvNormArgs:
 		n = min(a.T, convRows) * a.H / a.Groups * a.KS

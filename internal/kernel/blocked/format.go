@@ -1,0 +1,103 @@
+package blocked
+
+import (
+	"github.com/secencoder/secencoder/internal/bf16"
+	"github.com/secencoder/secencoder/internal/kernel"
+)
+
+// Values is the memory of a matrix of float32 or of BF16; one slice is set.
+type Values struct {
+	F32  []float32
+	BF16 []bf16.BF16
+}
+
+// single returns s as Values.
+func single(s []float32) Values { return Values{F32: s} }
+
+// valuesOf returns the memory of a float32 or BF16 operand.
+func valuesOf(b kernel.Buf) Values {
+	if b.DType == kernel.BF16 {
+		return Values{BF16: b.BF16()}
+	}
+	return Values{F32: b.F32()}
+}
+
+// Format is how a family holds packed operands of products in one arithmetic. A panel of A is MR rows high, a panel of B
+// 16 columns wide. Panels are []float32 memory, 32-bit words: where Half is set a word holds two BF16 elements. The terms
+// of a panel are padded with zeros to a multiple of KR. Within these rules the order of elements is the family's own.
+type Format struct {
+	MR, NR int  // rows of a panel of A; columns that one call of Tile may fill: 16 or 32
+	KR     int  // 1 for float32, 2 where pairs are multiplied, 32 for tiles
+	Half   bool // elements are BF16
+	Depth  int  // terms that accumulate in registers, a multiple of KR
+
+	// PackRows packs element (i, p) = src[at + i·ld + p] for i < rows, p < k, and 0 for rows ≤ i < width. ld may be negative.
+	// Where the arithmetic is BF16's, float32 sources are rounded to BF16.
+	PackRows func(dst []float32, width int, src Values, at, ld, rows, k int)
+	// PackCols packs element (i, p) = src[at + p·ld + i] for i < cols, p < k, and 0 for cols ≤ i < width. ld may be negative.
+	PackCols func(dst []float32, width int, src Values, at, ld, cols, k int)
+	// Tile sets C[i, j], i < m ≤ MR, j < n ≤ NR, to (bias[j] or 0) + Σ_p A[i, p]·B[p, j], p < k, or adds that to it. The
+	// panel of B for columns from 16 on begins stride words after the first. bias is nil or holds n.
+	Tile func(k int, a, b []float32, stride int, c []float32, ldc int, bias []float32, m, n int, add bool)
+	// Sweep is Tile for any m and n: panels of A follow one another, panels of B are stride words apart. nil: loops over
+	// Tile.
+	Sweep func(m, n, k int, a, b []float32, stride int, c []float32, ldc int, bias []float32, add bool)
+}
+
+// Len returns the words of a panel, or of several of that total width: a multiple of 16 for B, of MR for A.
+func (f *Format) Len(width, k int) int {
+	n := width * upTo(k, f.KR)
+	if f.Half {
+		n /= 2
+	}
+	return n
+}
+
+// panelsA packs rows i0 … i1 and terms p0 … p1 of A into panels of width MR.
+func (f *Format) panelsA(dst []float32, a matrix, i0, i1, p0, p1 int) {
+	mr, kc := f.MR, p1-p0
+	for i := i0; i < i1; i += mr {
+		rows := min(mr, i1-i)
+		if a.trans {
+			f.PackCols(dst, mr, a.data, a.at+p0*a.ld+i, a.ld, rows, kc)
+		} else {
+			f.PackRows(dst, mr, a.data, a.at+i*a.ld+p0, a.ld, rows, kc)
+		}
+		dst = dst[f.Len(mr, kc):]
+	}
+}
+
+// panelsB packs terms p0 … p1 and columns j0 … j1 of B into panels of 16; trans means stored as [n, k].
+func (f *Format) panelsB(dst []float32, b matrix, p0, p1, j0, j1 int) {
+	kc := p1 - p0
+	for j := j0; j < j1; j += 16 {
+		cols := min(16, j1-j)
+		if b.trans {
+			f.PackRows(dst, 16, b.data, b.at+j*b.ld+p0, b.ld, cols, kc)
+		} else {
+			f.PackCols(dst, 16, b.data, b.at+p0*b.ld+j, b.ld, cols, kc)
+		}
+		dst = dst[f.Len(16, kc):]
+	}
+}
+
+// multiply runs the micro-kernel over packed panels: C[m, n] at c, a packed by panelsA, b by panelsB with panels stride
+// words apart. The pair of B panels stays in L1 while the panels of A pass.
+func (f *Format) multiply(m, n, kc int, a, b []float32, stride int, c []float32, ldc int, bias []float32, add bool) {
+	if f.Sweep != nil {
+		f.Sweep(m, n, kc, a, b, stride, c, ldc, bias, add)
+		return
+	}
+	panel := f.Len(f.MR, kc)
+	for j := 0; j < n; j += f.NR {
+		cols := min(f.NR, n-j)
+		bj := b[j/16*stride:]
+		var bb []float32
+		if bias != nil {
+			bb = bias[j : j+cols]
+		}
+		for i := 0; i < m; i += f.MR {
+			f.Tile(kc, a[i/f.MR*panel:], bj, stride, c[i*ldc+j:], ldc, bb, min(f.MR, m-i), cols, add)
+		}
+	}
+}
