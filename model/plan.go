@@ -231,6 +231,9 @@ func (pl *Plan) Print(w io.Writer) error { return pl.prog.Print(w) }
 // SetTrace makes runs report the time of every kernel call by name; nil switches it off.
 func (pl *Plan) SetTrace(f func(name string, elapsed time.Duration)) { pl.prog.SetTrace(f) }
 
+// Calls returns the names of the kernel calls of one run, in order.
+func (pl *Plan) Calls() []string { return pl.prog.Calls() }
+
 // Close gives the plan's memory back. Parameters and shared position tables stay.
 func (pl *Plan) Close() error {
 	pl.values = nil

@@ -74,6 +74,15 @@ func (p *Program) Policy() Policy { return p.policy }
 // Steps returns the number of kernel calls of one run.
 func (p *Program) Steps() int { return len(p.steps) }
 
+// Calls returns the names of the kernel calls of one run, in order: those that SetTrace reports.
+func (p *Program) Calls() []string {
+	names := make([]string, len(p.steps))
+	for i, s := range p.steps {
+		names[i] = s.unit.name()
+	}
+	return names
+}
+
 // Bind gives a parameter its memory, which the program reads on every run and never keeps alive.
 func (p *Program) Bind(n *G.Node, b kernel.Buf) error {
 	return p.bind(p.leaves, "parameter", n, b)
