@@ -1,6 +1,8 @@
 package devicetest
 
 import (
+	"math"
+	"slices"
 	"testing"
 
 	"github.com/secencoder/secencoder/internal/kernel"
@@ -14,10 +16,11 @@ type convolution struct {
 	drop             kernel.Dropout
 	e, v, w, b       *tensor
 	gamma, betaShift *tensor
+	weights          []float32 // as products read them
 }
 
 // convolutions calls f over packs, widths, groups and kernel sizes up to more than the length of a piece.
-func convolutions(f func(i int, p *convolution)) {
+func convolutions(s *suite, f func(i int, p *convolution)) {
 	shapes := []struct{ h, groups, ks int }{{4, 1, 3}, {6, 2, 5}, {1, 1, 1}, {16, 1, 3}, {17, 1, 3}, {24, 8, 3}, {8, 8, 7}, {40, 1, 3}, {64, 2, 5}}
 	acts := []kernel.Activation{kernel.Tanh, kernel.Gelu, kernel.Linear, kernel.Relu}
 	i := 0
@@ -25,13 +28,14 @@ func convolutions(f func(i int, p *convolution)) {
 		for n := range 4 {
 			z := shapes[(i+n*2)%len(shapes)]
 			p := &convolution{
-				problem: newProblem(nameOf("pieces %v, width %d, %d groups, kernel %d, %v, case %d", lengths, z.h, z.groups, z.ks, acts[n], i)),
+				problem: s.newProblem(nameOf("pieces %v, width %d, %d groups, kernel %d, %v, case %d", lengths, z.h, z.groups, z.ks, acts[n], i)),
 				h:       z.h, groups: z.groups, ks: z.ks, act: acts[n],
 			}
 			p.withPack(lengths, 1)
 			weights := z.h * (z.h / z.groups) * z.ks
-			p.e, p.v = p.normal("e", p.tokens*p.h, p.used()*p.h, 1), p.normal("v", p.tokens*p.h, p.used()*p.h, 1)
+			p.e, p.v = p.activation("e", p.tokens*p.h, p.used()*p.h, 1), p.activation("v", p.tokens*p.h, p.used()*p.h, 1)
 			p.w, p.b = p.normal("w", weights, weights, 0.5), p.normal("b", p.h, p.h, 0.5)
+			p.weights = p.factors(p.w.f)
 			p.gamma, p.betaShift = p.normal("gamma", p.h, p.h, 1), p.normal("beta", p.h, p.h, 1)
 			p.drop = p.dropOf()
 			f(i, p)
@@ -74,10 +78,10 @@ func (p *convolution) row(pre, delta []float64, n int) *normRow {
 }
 
 func convNormCases(t *testing.T, s *suite) {
-	convolutions(func(i int, p *convolution) {
+	convolutions(s, func(i int, p *convolution) {
 		n := p.used() * p.h
-		pre := p.output("pre", p.tokens*p.h, n)
-		out := p.output("out", p.tokens*p.h, n)
+		pre := p.result("pre", p.tokens*p.h, n)
+		out := p.result("out", p.tokens*p.h, n)
 		stats := p.maybe(i%3 > 0, p.output("stats", 2*p.tokens, 2*p.used()))
 		p.bind = func(k kernel.Kernels, m *memory) func() {
 			a := &kernel.ConvNormArgs{
@@ -95,13 +99,16 @@ func convNormCases(t *testing.T, s *suite) {
 				delta[i] = abs(p.b.f[i%p.h])
 			}
 			p.each(func(n, o, input, weight int) {
-				value[n*p.h+o] += float64(p.e.f[input]) * float64(p.w.f[weight])
-				delta[n*p.h+o] += abs(p.e.f[input]) * abs(p.w.f[weight])
+				value[n*p.h+o] += float64(p.e.f[input]) * float64(p.weights[weight])
+				delta[n*p.h+o] += abs(p.e.f[input]) * abs(p.weights[weight])
 			})
 			for i := range delta {
 				delta[i] *= gamma(p.h/p.groups*p.ks + 4)
 			}
-			pre.bound = delta
+			pre.bound = slices.Clone(delta)
+			for i, v := range value {
+				delta[i] += p.inner() * math.Abs(v) // the sum may be taken from pre as it is stored
+			}
 			for n := range p.used() {
 				bound, mean, rstd := p.row(value, delta, n).bound(p.gamma.f, p.betaShift.f, 1e-7)
 				out.bound = append(out.bound, bound...)
@@ -115,7 +122,7 @@ func convNormCases(t *testing.T, s *suite) {
 }
 
 func convNormGradCases(t *testing.T, s *suite) {
-	convolutions(func(i int, p *convolution) {
+	convolutions(s, func(i int, p *convolution) {
 		n := p.used() * p.h
 		forward := make([]float32, p.tokens*p.h)
 		pre, stats := p.floats("pre", p.tokens*p.h, n), p.floats("stats", 2*p.tokens, 2*p.used())
@@ -124,10 +131,11 @@ func convNormGradCases(t *testing.T, s *suite) {
 			Gamma: kernel.FromF32(p.gamma.f), Beta: kernel.FromF32(p.betaShift.f), Pre: kernel.FromF32(pre.f), Out: kernel.FromF32(forward), Stats: kernel.FromF32(stats.f),
 			T: p.tokens, H: p.h, Groups: p.groups, KS: p.ks, Act: p.act, Eps: 1e-7, Drop: p.drop,
 		})
+		p.halve(pre)
 		beta := [4]float32{p.betaOf(), p.betaOf(), p.betaOf(), p.betaOf()}
-		dOut := p.normal("dOut", p.tokens*p.h, n, 1)
-		dE := p.maybe(i%5 > 0, p.output("dE", p.tokens*p.h, n))
-		dV := p.maybe(i%7 > 0, p.output("dV", p.tokens*p.h, n))
+		dOut := p.activation("dOut", p.tokens*p.h, n, 1)
+		dE := p.maybe(i%5 > 0, p.result("dE", p.tokens*p.h, n))
+		dV := p.maybe(i%7 > 0, p.result("dV", p.tokens*p.h, n))
 		dW, dB := p.accumulated("dW", len(p.w.f), beta[0]), p.accumulated("dB", p.h, beta[1])
 		dGamma, dBeta := p.accumulated("dGamma", p.h, beta[2]), p.accumulated("dBeta", p.h, beta[3])
 		p.bind = func(k kernel.Kernels, m *memory) func() {
@@ -163,13 +171,13 @@ func convNormGradCases(t *testing.T, s *suite) {
 				for c, b := range bound {
 					kept := float64(dropped(h, p.drop, kernel.RowsTokens, r, p.h, c, 1))
 					size[r*p.h+c] = slopeLimit * kept * (ds[c] + b)
-					off[r*p.h+c] = kept * (slopeLimit*b + (slopeError(p.act)+4*unit+2*unit*abs(float32(value[r*p.h+c]*kept)))*ds[c])
+					off[r*p.h+c] = kept*(slopeLimit*b+(slopeError(p.act)+4*unit+2*unit*abs(float32(value[r*p.h+c]*kept)))*ds[c]) + p.inner()*size[r*p.h+c]
 					sumB.add(c, size[r*p.h+c], off[r*p.h+c])
 				}
 			}
 			p.each(func(n, o, input, weight int) {
 				at := n*p.h + o
-				sumE.add(input, size[at]*abs(p.w.f[weight]), off[at]*abs(p.w.f[weight]))
+				sumE.add(input, size[at]*abs(p.weights[weight]), off[at]*abs(p.weights[weight]))
 				sumW.add(weight, size[at]*abs(p.e.f[input]), off[at]*abs(p.e.f[input]))
 			})
 			sumE.set(dE, p.h/p.groups*p.ks, 0)

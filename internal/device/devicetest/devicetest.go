@@ -1,7 +1,7 @@
 // Package devicetest is the conformance suite of kernel families: it walks every method of kernel.Kernels, forward and
 // gradient, over awkward shapes, and compares a family with the reference (package ref).
 //
-// Begin with Run. What it holds against a family:
+// Begin with Run, and RunHalf for activations of BF16. What they hold against a family:
 //
 //   - results within a bound that follows from the number of roundings (bounds.go), row by row and element by element;
 //   - the same bits for 1, 2 and 7 workers, whatever the order of the parts;
@@ -29,38 +29,54 @@ type Open func(kernel.Pool) kernel.Kernels
 
 // Run holds a family against the suite, as subtests of t named after the methods.
 func Run(t *testing.T, open Open) {
-	s := &suite{reference: ref.New()}
-	for _, workers := range []int{1, 2, 7} {
+	s := newSuite(t, open)
+	for _, g := range groups {
+		if g.single {
+			t.Run(g.name, func(t *testing.T) { g.run(t, s) })
+		}
+	}
+}
+
+// group is the cases of one method.
+type group struct {
+	name         string
+	run          func(*testing.T, *suite)
+	single, half bool // whether Run and RunHalf walk it
+}
+
+// groups lists all of the suite. Losses over float32 logits, the optimizer and its norm are the same in both arithmetics.
+var groups = []group{
+	{"Embed", embedCases, true, true}, {"EmbedGrad", embedGradCases, true, true},
+	{"LayerNorm", layerNormCases, true, true}, {"LayerNormGrad", layerNormGradCases, true, true},
+	{"AddNorm", addNormCases, true, true}, {"AddNormGrad", addNormGradCases, true, true},
+	{"Linear", linearCases, true, true}, {"LinearGrad", linearGradCases, true, true},
+	{"LinearGradAdd", linearGradAddCases, false, true},
+	{"Attention", attentionCases, true, false}, {"AttentionGrad", attentionGradCases, true, false},
+	{"ConvNorm", convNormCases, true, true}, {"ConvNormGrad", convNormGradCases, true, true},
+	{"Gather", gatherCases, true, true}, {"GatherGrad", gatherGradCases, true, true},
+	{"MLMLoss", mlmLossCases, true, true}, {"MLMLossGrad", mlmLossGradCases, true, true},
+	{"Pool", poolCases, true, true}, {"PoolGrad", poolGradCases, true, true},
+	{"ClassifyLoss", classifyLossCases, true, false}, {"ClassifyLossGrad", classifyLossGradCases, true, false},
+	{"SpanLoss", spanLossCases, true, false}, {"SpanLossGrad", spanLossGradCases, true, false},
+	{"Add", addCases, true, true}, {"AdamW", adamWCases, true, false}, {"SumSquares", sumSquaresCases, true, false},
+	{"DropoutMasks", dropoutMaskCases, true, true}, {"NotANumber", nanCases, true, true},
+}
+
+func newSuite(t *testing.T, open Open) *suite {
+	t.Helper()
+	s := &suite{reference: ref.New(), workers: []int{1, 2, 7}}
+	for _, workers := range s.workers {
 		s.families = append(s.families, open(&pool{workers: workers}))
 	}
-	s.workers = []int{1, 2, 7}
 	if name := s.families[0].Name(); name == "" {
 		t.Error("the family has no name")
 	}
-	for _, group := range []struct {
-		name string
-		run  func(*testing.T, *suite)
-	}{
-		{"Embed", embedCases}, {"EmbedGrad", embedGradCases},
-		{"LayerNorm", layerNormCases}, {"LayerNormGrad", layerNormGradCases},
-		{"AddNorm", addNormCases}, {"AddNormGrad", addNormGradCases},
-		{"Linear", linearCases}, {"LinearGrad", linearGradCases},
-		{"Attention", attentionCases}, {"AttentionGrad", attentionGradCases},
-		{"ConvNorm", convNormCases}, {"ConvNormGrad", convNormGradCases},
-		{"Gather", gatherCases}, {"GatherGrad", gatherGradCases},
-		{"MLMLoss", mlmLossCases}, {"MLMLossGrad", mlmLossGradCases},
-		{"Pool", poolCases}, {"PoolGrad", poolGradCases},
-		{"ClassifyLoss", classifyLossCases}, {"ClassifyLossGrad", classifyLossGradCases},
-		{"SpanLoss", spanLossCases}, {"SpanLossGrad", spanLossGradCases},
-		{"Add", addCases}, {"AdamW", adamWCases}, {"SumSquares", sumSquaresCases},
-		{"DropoutMasks", dropoutMaskCases}, {"NotANumber", nanCases},
-	} {
-		t.Run(group.name, func(t *testing.T) { group.run(t, s) })
-	}
+	return s
 }
 
 // suite holds the families under test.
 type suite struct {
+	half      bool // activations are BF16
 	reference kernel.Kernels
 	families  []kernel.Kernels // one for each number of workers
 	workers   []int
@@ -70,6 +86,7 @@ type suite struct {
 // problem is one call of one kernel.
 type problem struct {
 	name    string
+	half    bool // activations are BF16
 	random  rng.Stream
 	tensors []*tensor
 	header  *tensor // of pack
@@ -95,12 +112,13 @@ func (p *problem) flip() bool { return p.random.Intn(2) == 1 }
 type tensor struct {
 	name  string
 	dtype kernel.DType
-	f     []float32
+	f     []float32 // also of BF16
 	i     []int32
 	s     []int16
 	used  int // elements in use, from the front
 	out   bool
-	bound []float64 // of each element in use; nil: equal
+	keep  bool      // BF16 also where the reference writes: the arithmetic of the call follows from it
+	bound []float64 // of each element in use, before it is rounded to BF16; nil: equal
 }
 
 // normal adds an input of n elements, used of them normal variates times scale, the others NaN.
@@ -173,7 +191,7 @@ var nan = float32(math.NaN())
 func (s *suite) check(t *testing.T, p *problem) {
 	t.Helper()
 	shift := s.cases % 4 // elements off the alignment
-	want := newMemory(p, 0)
+	want := newMemory(p, 0, p.bounds != nil)
 	p.bind(s.reference, want)()
 	want.verify(t, p, "the reference")
 	if p.bounds != nil {
@@ -181,7 +199,7 @@ func (s *suite) check(t *testing.T, p *problem) {
 	}
 	var first *memory
 	for i, k := range s.families {
-		got := newMemory(p, shift)
+		got := newMemory(p, shift, false)
 		call := p.bind(k, got)
 		call()
 		if err := k.Sync(0); err != nil {
@@ -204,7 +222,7 @@ func (s *suite) check(t *testing.T, p *problem) {
 func (s *suite) checkAllocations(t *testing.T, p *problem) {
 	t.Helper()
 	k := s.families[0]
-	call := p.bind(k, newMemory(p, 0))
+	call := p.bind(k, newMemory(p, 0, false))
 	call()
 	if n := testing.AllocsPerRun(1, func() {
 		for range 20 {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/internal/kernel/ref"
 )
@@ -14,6 +15,10 @@ import (
 // The reference against itself: what is left to fail are guards, unused rows, stale scratch, allocations and the suite.
 func TestReference(t *testing.T) {
 	Run(t, func(kernel.Pool) kernel.Kernels { return ref.New() })
+}
+
+func TestReferenceHalf(t *testing.T) {
+	RunHalf(t, func(kernel.Pool) kernel.Kernels { return ref.New() })
 }
 
 // broken is the reference with one mistake, as families make them.
@@ -54,7 +59,17 @@ var mistakes = []struct{ name, group, says string }{
 	{"allocation", "AdamW", ""},
 	{"allocation", "Gather", "allocations"},
 	{"NaN lost", "NotANumber", "the reference has"},
+	{halfMistake + "truncated", "LayerNorm", "off by"},
+	{halfMistake + "truncated", "Add", "off by"},
+	{halfMistake + "weights not rounded", "Linear", "off by"},
+	{halfMistake + "pre-activation rounded", "Linear", "off by"},
+	{halfMistake + "addend after rounding", "LinearGradAdd", "off by"},
+	{halfMistake + "addend forgotten", "LinearGradAdd", "off by"},
+	{halfMistake + "unused rows", "GatherGrad", "changed"},
 }
+
+// halfMistake begins the names of mistakes that RunHalf has to find.
+const halfMistake = "half: "
 
 // TestSuiteFindsMistakes runs this test program on broken families and wants it to fail.
 func TestSuiteFindsMistakes(t *testing.T) {
@@ -88,9 +103,14 @@ func TestBroken(t *testing.T) {
 	if mistake == "" {
 		t.Skip("run by TestSuiteFindsMistakes")
 	}
-	Run(t, func(p kernel.Pool) kernel.Kernels {
+	open := func(p kernel.Pool) kernel.Kernels {
 		return &broken{Kernels: ref.New(), workers: p.Workers(), mistake: mistake}
-	})
+	}
+	if strings.HasPrefix(mistake, halfMistake) {
+		RunHalf(t, open)
+		return
+	}
+	Run(t, open)
 }
 
 func (b *broken) is(mistake string) bool { return b.mistake == mistake }
@@ -102,12 +122,46 @@ func (b *broken) Add(s kernel.Stream, a *kernel.AddArgs) {
 		a = &longer
 	}
 	b.Kernels.Add(s, a)
+	if x, y := a.A, a.B; b.is(halfMistake+"truncated") && a.Out != x && a.Out != y {
+		for i := range a.N {
+			a.Out.BF16()[i] = truncated(x.BF16()[i].Float32() + y.BF16()[i].Float32())
+		}
+	}
+}
+
+func truncated(x float32) bf16.BF16 { return bf16.BF16(math.Float32bits(x) >> 16) }
+
+// single returns an operand of BF16 as float32.
+func single(b kernel.Buf) kernel.Buf {
+	if b.Absent() || b.DType != kernel.BF16 {
+		return b
+	}
+	wide := make([]float32, b.Len())
+	for i, v := range b.BF16() {
+		wide[i] = v.Float32()
+	}
+	return kernel.FromF32(wide)
+}
+
+// narrow rounds a float32 operand into one of BF16.
+func narrow(to, from kernel.Buf, round func(float32) bf16.BF16) {
+	if !to.Absent() && to.DType == kernel.BF16 {
+		for i, v := range from.F32() {
+			to.BF16()[i] = round(v)
+		}
+	}
 }
 
 func (b *broken) LayerNorm(s kernel.Stream, a *kernel.LayerNormArgs) {
 	b.Kernels.LayerNorm(s, a)
 	if b.is("input as scratch") && a.W > 30 {
 		a.X.F32()[3]++
+	}
+	if b.is(halfMistake + "truncated") {
+		change := *a
+		change.Out = single(a.Out)
+		b.Kernels.LayerNorm(s, &change)
+		narrow(a.Out, change.Out, truncated)
 	}
 }
 
@@ -123,8 +177,18 @@ func (b *broken) AddNorm(s kernel.Stream, a *kernel.AddNormArgs) {
 
 func (b *broken) Pool(s kernel.Stream, a *kernel.PoolArgs) {
 	b.Kernels.Pool(s, a)
-	if x, out := a.X.F32(), a.Out.F32(); b.is("unused rows") && len(out) > 0 && len(x) > 0 {
+	if !b.is("unused rows") {
+		return
+	}
+	if x, out := a.X.F32(), a.Out.F32(); len(out) > 0 && len(x) > 0 {
 		out[0] += 0 * x[len(x)-1]
+	}
+}
+
+func (b *broken) GatherGrad(s kernel.Stream, a *kernel.GatherGradArgs) {
+	b.Kernels.GatherGrad(s, a)
+	if b.is(halfMistake+"unused rows") && a.DOut.Len() > 0 {
+		a.DOut.BF16()[a.DOut.Len()-1] = 0
 	}
 }
 
@@ -153,9 +217,23 @@ func (b *broken) Linear(s kernel.Stream, a *kernel.LinearArgs) {
 		}
 		change.X = kernel.FromF32(x)
 	}
+	switch {
+	case b.is(halfMistake + "weights not rounded"):
+		change.X, change.Y, change.Pre = single(a.X), single(a.Y), single(a.Pre)
+	case b.is(halfMistake+"pre-activation rounded") && a.Act != kernel.Linear:
+		change.Act = kernel.Linear
+	}
 	b.Kernels.Linear(s, change)
-	if y := a.Y.F32(); b.is("last column") && a.Out%16 == 1 && len(y) >= a.Out {
-		y[a.Out-1] = nan
+	switch {
+	case b.is(halfMistake + "weights not rounded"):
+		narrow(a.Y, change.Y, bf16.FromFloat32)
+		narrow(a.Pre, change.Pre, bf16.FromFloat32)
+	case b.is(halfMistake+"pre-activation rounded") && a.Act != kernel.Linear && a.Y.DType == kernel.BF16:
+		for i, v := range a.Y.BF16() {
+			a.Y.BF16()[i] = bf16.FromFloat32(float32(a.Act.Value(float64(v.Float32()))))
+		}
+	case b.is("last column") && a.Out%16 == 1 && len(a.Y.F32()) >= a.Out:
+		a.Y.F32()[a.Out-1] = nan
 	}
 }
 
@@ -183,7 +261,16 @@ func (b *broken) LinearGrad(s kernel.Stream, a *kernel.LinearGradArgs) {
 			change.Beta[0] = 0
 		}
 	}
+	if b.is(halfMistake+"addend forgotten") || b.is(halfMistake+"addend after rounding") {
+		change.DXAdd = kernel.Buf{}
+	}
+	addend := single(a.DXAdd)
 	b.Kernels.LinearGrad(s, change)
+	if b.is(halfMistake+"addend after rounding") && !a.DX.Absent() && a.DX.DType == kernel.BF16 && !addend.Absent() {
+		for i, v := range addend.F32() {
+			a.DX.BF16()[i] = bf16.FromFloat32(a.DX.BF16()[i].Float32() + v)
+		}
+	}
 	if b.is("sum by worker") && b.workers > 2 && !a.DW.Absent() {
 		dW := a.DW.F32()
 		dW[len(dW)/2] = math.Nextafter32(dW[len(dW)/2], 9)

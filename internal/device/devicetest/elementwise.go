@@ -16,14 +16,14 @@ func lengths() []int {
 	return append(list, 63, 64, 65, 127, 128, 129, 255, 256, 257, 300, 1000, 4095, 4096, 4097, 8192, 12_289, 20_000, 70_001)
 }
 
-// Add is one rounding: families agree bit for bit, also when the result replaces an operand.
+// Add is one rounding, or two with BF16, each fixed: families agree bit for bit, also when the result replaces an operand.
 func addCases(t *testing.T, s *suite) {
 	for i, n := range lengths() {
-		p := newProblem(nameOf("%d elements, aliasing %d", n, i%3))
-		a, b := p.normal("a", n, n, 1), p.normal("b", n, n, 1)
+		p := s.newProblem(nameOf("%d elements, aliasing %d", n, i%3))
+		a, b := p.activation("a", n, n, 1), p.activation("b", n, n, 1)
 		out := []*tensor{nil, a, b}[i%3]
 		if out == nil {
-			out = p.output("out", n, n)
+			out = p.result("out", n, n)
 		}
 		out.out = true
 		p.bind = func(k kernel.Kernels, m *memory) func() {

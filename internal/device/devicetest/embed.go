@@ -16,12 +16,12 @@ type embedding struct {
 }
 
 // embeddings calls f for problems over packs and widths, with every choice of tables and given ids.
-func embeddings(f func(i int, p *embedding)) {
+func embeddings(s *suite, f func(i int, p *embedding)) {
 	widths := []int{1, 2, 3, 8, 15, 16, 17, 31, 33, 40, 64, 100}
 	i := 0
 	for _, lengths := range packs {
 		for _, e := range widths[i%3:] {
-			p := &embedding{problem: newProblem(nameOf("pack %v, width %d", lengths, e)), v: 37, positions: 260, types: 3, e: e}
+			p := &embedding{problem: s.newProblem(nameOf("pack %v, width %d", lengths, e)), v: 37, positions: 260, types: 3, e: e}
 			p.withPack(lengths, 1)
 			p.withPosition, p.withType = p.flip(), p.flip()
 			p.explicitPositions, p.explicitTypes = p.flip(), p.flip()
@@ -51,7 +51,7 @@ func (p *embedding) identifiers(name string, n int, wanted bool) *tensor {
 
 // Embed adds in HF's order, so families agree bit for bit.
 func embedCases(t *testing.T, s *suite) {
-	embeddings(func(i int, p *embedding) {
+	embeddings(s, func(i int, p *embedding) {
 		word := p.normal("word", p.v*p.e, p.v*p.e, 1)
 		var position, types *tensor
 		if p.withPosition {
@@ -60,7 +60,7 @@ func embedCases(t *testing.T, s *suite) {
 		if p.withType {
 			types = p.normal("type", p.types*p.e, p.types*p.e, 1)
 		}
-		out := p.output("out", p.tokens*p.e, p.used()*p.e)
+		out := p.result("out", p.tokens*p.e, p.used()*p.e)
 		p.bind = func(k kernel.Kernels, m *memory) func() {
 			a := &kernel.EmbedArgs{
 				Header: m.buf(p.header), IDs: m.buf(p.ids), PositionIDs: m.buf(p.positionIDs), TypeIDs: m.buf(p.typeIDs),
@@ -73,8 +73,8 @@ func embedCases(t *testing.T, s *suite) {
 }
 
 func embedGradCases(t *testing.T, s *suite) {
-	embeddings(func(i int, p *embedding) {
-		dOut := p.normal("dOut", p.tokens*p.e, p.used()*p.e, 1)
+	embeddings(s, func(i int, p *embedding) {
+		dOut := p.activation("dOut", p.tokens*p.e, p.used()*p.e, 1)
 		beta := [3]float32{p.betaOf(), p.betaOf(), p.betaOf()}
 		tables := [3]*tensor{p.accumulated("dWord", p.v*p.e, beta[0]), nil, nil}
 		if p.withPosition {

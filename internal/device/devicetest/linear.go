@@ -14,11 +14,12 @@ type linear struct {
 	in, out     int
 	act         kernel.Activation
 	x, w        *tensor
+	weights     []float32 // as products read them
 	drop        kernel.Dropout
 }
 
 // linears calls f for all small sizes along each axis, for tile edges, and for every activation.
-func linears(f func(i int, p *linear)) {
+func linears(s *suite, f func(i int, p *linear)) {
 	type size struct {
 		rows, in, out int
 		act           kernel.Activation
@@ -39,32 +40,44 @@ func linears(f func(i int, p *linear)) {
 	for i, z := range sizes {
 		kind := kindOf(i)
 		p := &linear{
-			problem: newProblem(nameOf("%s, [%d, %d]·[%d, %d]ᵀ, %v", kinds[kind], z.rows, z.in, z.out, z.in, z.act)),
+			problem: s.newProblem(nameOf("%s, [%d, %d]·[%d, %d]ᵀ, %v", kinds[kind], z.rows, z.in, z.out, z.in, z.act)),
 			kind:    kind, rows: z.rows, in: z.in, out: z.out, act: z.act,
 		}
 		p.shape = p.withRows(kind, z.rows)
 		p.x = p.normal("x", p.shape*p.in, p.rows*p.in, 1)
+		if kind != kernel.RowsAll { // whose values are float32
+			p.halve(p.x)
+		}
 		p.w = p.normal("w", p.out*p.in, p.out*p.in, 1)
+		p.weights = p.factors(p.w.f)
 		p.drop = p.dropOf()
 		f(i, p)
 	}
 }
 
-// input returns row r of dropout(x).
+// input returns row r of dropout(x), as products read it.
 func (p *linear) input(r int) []float32 {
 	row := make([]float32, p.in)
 	h := p.view()
 	for c := range row {
-		row[c] = dropped(h, p.drop, p.kind, r, p.in, c, p.x.f[r*p.in+c])
+		row[c] = p.factor(dropped(h, p.drop, p.kind, r, p.in, c, p.x.f[r*p.in+c]))
 	}
 	return row
 }
 
 func linearCases(t *testing.T, s *suite) {
-	linears(func(i int, p *linear) {
+	linears(s, func(i int, p *linear) {
 		b := p.maybe(i%3 > 0, p.normal("b", p.out, p.out, 1))
-		y := p.output("y", p.shape*p.out, p.rows*p.out)
+		// Where x is float32, the type of y is what tells the arithmetic. A head's logits are float32.
+		y := p.result("y", p.shape*p.out, p.rows*p.out)
+		y.keep = p.half && p.kind == kernel.RowsAll
+		if p.half && p.kind == kernel.RowsMasked && i%8 == 2 {
+			y.dtype = kernel.F32
+		}
 		pre := p.maybe(p.act != kernel.Linear && p.flip(), p.output("pre", p.shape*p.out, p.rows*p.out))
+		if pre != nil {
+			pre.dtype = y.dtype
+		}
 		p.bind = func(k kernel.Kernels, m *memory) func() {
 			a := &kernel.LinearArgs{
 				Header: m.buf(p.header), X: m.buf(p.x), W: m.buf(p.w), B: m.buf(b), Y: m.buf(y), Pre: m.buf(pre),
@@ -78,8 +91,8 @@ func linearCases(t *testing.T, s *suite) {
 				for o := range p.out {
 					var sum, magnitude float64
 					for c, v := range x {
-						sum += float64(v) * float64(p.w.f[o*p.in+c])
-						magnitude += abs(v) * abs(p.w.f[o*p.in+c])
+						sum += float64(v) * float64(p.weights[o*p.in+c])
+						magnitude += abs(v) * abs(p.weights[o*p.in+c])
 					}
 					if b != nil {
 						sum += float64(b.f[o])
@@ -98,37 +111,67 @@ func linearCases(t *testing.T, s *suite) {
 }
 
 func linearGradCases(t *testing.T, s *suite) {
-	linears(func(i int, p *linear) {
-		var pre *tensor
-		if p.act != kernel.Linear {
-			pre = p.normal("pre", p.shape*p.out, p.rows*p.out, 2)
+	linears(s, func(i int, p *linear) { s.linearGrad(t, i, p, false) })
+}
+
+// linearGradAddCases has an addend of dX, every third time dX itself.
+func linearGradAddCases(t *testing.T, s *suite) {
+	for _, half := range []bool{false, true} {
+		linears(&suite{half: half}, func(i int, p *linear) { s.linearGrad(t, i, p, true) })
+	}
+}
+
+// linearGrad runs one gradient. With BF16, that of a value of all rows is float32 throughout, and that of a head's logits
+// comes as float32.
+func (s *suite) linearGrad(t *testing.T, i int, p *linear, add bool) {
+	if p.kind == kernel.RowsAll {
+		p.half, p.weights = false, p.w.f
+	}
+	of := p.activation
+	if p.kind == kernel.RowsMasked && i%8 == 2 {
+		of = p.normal
+	}
+	var pre *tensor
+	if p.act != kernel.Linear {
+		pre = of("pre", p.shape*p.out, p.rows*p.out, 2)
+	}
+	dY := of("dY", p.shape*p.out, p.rows*p.out, 1)
+	beta := [2]float32{p.betaOf(), p.betaOf()}
+	dX := p.maybe(i%5 > 0, p.result("dX", p.shape*p.in, p.rows*p.in))
+	var dXAdd *tensor
+	switch {
+	case add && dX != nil && i%3 == 0:
+		p.maybe(false, dX)
+		dX = p.activation("dX", p.shape*p.in, p.rows*p.in, 1)
+		dX.out, dXAdd = true, dX
+	case add:
+		dXAdd = p.activation("dXAdd", p.shape*p.in, p.rows*p.in, 1)
+	}
+	dW := p.maybe(i%7 > 0, p.accumulated("dW", p.out*p.in, beta[0]))
+	dB := p.maybe(i%3 > 0, p.accumulated("dB", p.out, beta[1]))
+	p.bind = func(k kernel.Kernels, m *memory) func() {
+		a := &kernel.LinearGradArgs{
+			Header: m.buf(p.header), X: m.buf(p.x), W: m.buf(p.w), Pre: m.buf(pre), DY: m.buf(dY),
+			DX: m.buf(dX), DW: m.buf(dW), DB: m.buf(dB), DXAdd: m.buf(dXAdd), Beta: beta,
+			Rows: p.kind, N: p.shape, In: p.in, Out: p.out, Act: p.act, Drop: p.drop,
 		}
-		dY := p.normal("dY", p.shape*p.out, p.rows*p.out, 1)
-		beta := [2]float32{p.betaOf(), p.betaOf()}
-		dX := p.maybe(i%5 > 0, p.output("dX", p.shape*p.in, p.rows*p.in))
-		dW := p.maybe(i%7 > 0, p.accumulated("dW", p.out*p.in, beta[0]))
-		dB := p.maybe(i%3 > 0, p.accumulated("dB", p.out, beta[1]))
-		p.bind = func(k kernel.Kernels, m *memory) func() {
-			a := &kernel.LinearGradArgs{
-				Header: m.buf(p.header), X: m.buf(p.x), W: m.buf(p.w), Pre: m.buf(pre), DY: m.buf(dY),
-				DX: m.buf(dX), DW: m.buf(dW), DB: m.buf(dB), Beta: beta,
-				Rows: p.kind, N: p.shape, In: p.in, Out: p.out, Act: p.act, Drop: p.drop,
-			}
-			a.Work = m.work(k.WorkBytes(a))
-			return func() { k.LinearGrad(0, a) }
-		}
-		p.bounds = func(*memory) { p.gradBounds(dY, dX, dW, dB, beta) }
-		s.run(t, p.problem, i%40 == 39)
-	})
+		a.Work = m.work(k.WorkBytes(a))
+		return func() { k.LinearGrad(0, a) }
+	}
+	p.bounds = func(*memory) { p.gradBounds(dY, dX, dXAdd, dW, dB, beta) }
+	s.run(t, p.problem, i%40 == 39)
 }
 
 // gradBounds: |dZ| is at most slopeLimit·|dY|, and off by slopeError·|dY| and a rounding; then come two matrix products
-// and a sum.
-func (p *linear) gradBounds(dY, dX, dW, dB *tensor, beta [2]float32) {
+// and a sum. With BF16 dZ may be rounded, unless it is what came in.
+func (p *linear) gradBounds(dY, dX, dXAdd, dW, dB *tensor, beta [2]float32) {
 	sumX, sumW, sumB := newSumBound(p.rows*p.in), newSumBound(p.out*p.in), newSumBound(p.out)
 	limit, off := slopeLimit, slopeError(p.act)
 	if p.act == kernel.Linear {
 		limit = 1
+	}
+	if p.act != kernel.Linear || dY.dtype != kernel.BF16 {
+		off += p.inner() * limit
 	}
 	h := p.view()
 	for r := range p.rows {
@@ -137,10 +180,15 @@ func (p *linear) gradBounds(dY, dX, dW, dB *tensor, beta [2]float32) {
 			d := abs(dY.f[r*p.out+o])
 			sumB.add(o, limit*d, off*d)
 			for c, v := range x {
-				w := abs(p.w.f[o*p.in+c]) * float64(dropped(h, p.drop, p.kind, r, p.in, c, 1))
+				w := abs(p.weights[o*p.in+c]) * float64(dropped(h, p.drop, p.kind, r, p.in, c, 1))
 				sumX.add(r*p.in+c, limit*d*w, off*d*w)
 				sumW.add(o*p.in+c, limit*d*abs(v), off*d*abs(v))
 			}
+		}
+	}
+	if dXAdd != nil {
+		for i, v := range dXAdd.f[:dXAdd.used] {
+			sumX.add(i, abs(v), 0)
 		}
 	}
 	sumX.set(dX, p.out, 0)

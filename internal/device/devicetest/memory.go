@@ -7,6 +7,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/kernel"
 )
 
@@ -20,6 +21,7 @@ const (
 type memory struct {
 	data   []byte
 	places map[*tensor][2]int // first and last byte of each operand, as offsets
+	wide   bool               // outputs of BF16 are float32 here
 	works  [][]byte           // workspaces, guards included
 }
 
@@ -30,13 +32,15 @@ func aligned(n int) []byte {
 	return b[off : off+n : off+n]
 }
 
-// newMemory lays out the operands, each shift elements behind a multiple of the alignment, and fills them.
-func newMemory(p *problem, shift int) *memory {
-	m := &memory{places: map[*tensor][2]int{}}
+// newMemory lays out the operands, each shift elements behind a multiple of the alignment, and fills them. With wide,
+// results of BF16 are float32, as they are before they are rounded.
+func newMemory(p *problem, shift int, wide bool) *memory {
+	m := &memory{places: map[*tensor][2]int{}, wide: wide}
 	end := 0
 	for _, t := range p.tensors {
-		start := (end+guard+alignment-1)/alignment*alignment + shift*t.dtype.Size()
-		end = start + t.len()*t.dtype.Size()
+		size := m.dtype(t).Size()
+		start := (end+guard+alignment-1)/alignment*alignment + shift*size
+		end = start + t.len()*size
 		m.places[t] = [2]int{start, end}
 	}
 	m.data = aligned(end + guard)
@@ -44,20 +48,34 @@ func newMemory(p *problem, shift int) *memory {
 		m.data[i] = guardWord
 	}
 	for _, t := range p.tensors {
-		copy(m.bytes(t), t.bytes())
+		copy(m.bytes(t), t.bytes(m.dtype(t)))
 	}
 	return m
 }
 
 func (t *tensor) len() int { return len(t.f) + len(t.i) + len(t.s) }
 
-// bytes returns what the tensor holds before the call.
-func (t *tensor) bytes() []byte {
+// dtype returns the element type that an operand has here.
+func (m *memory) dtype(t *tensor) kernel.DType {
+	if m.wide && t.out && !t.keep && t.dtype == kernel.BF16 {
+		return kernel.F32
+	}
+	return t.dtype
+}
+
+// bytes returns what the tensor holds before the call, as elements of a type.
+func (t *tensor) bytes(dtype kernel.DType) []byte {
 	if t.len() == 0 {
 		return nil
 	}
 	var at unsafe.Pointer
-	switch t.dtype {
+	switch dtype {
+	case kernel.BF16:
+		halves := make([]bf16.BF16, len(t.f))
+		for i, v := range t.f {
+			halves[i] = bf16.FromFloat32(v)
+		}
+		at = unsafe.Pointer(unsafe.SliceData(halves))
 	case kernel.I32:
 		at = unsafe.Pointer(unsafe.SliceData(t.i))
 	case kernel.I16:
@@ -65,7 +83,7 @@ func (t *tensor) bytes() []byte {
 	default:
 		at = unsafe.Pointer(unsafe.SliceData(t.f))
 	}
-	return unsafe.Slice((*byte)(at), t.len()*t.dtype.Size())
+	return unsafe.Slice((*byte)(at), t.len()*dtype.Size())
 }
 
 func (m *memory) bytes(t *tensor) []byte {
@@ -79,11 +97,20 @@ func (m *memory) buf(t *tensor) kernel.Buf {
 		return kernel.Buf{}
 	}
 	place := m.places[t]
-	return kernel.Buf{Ptr: unsafe.Pointer(&m.data[place[0]]), Bytes: place[1] - place[0], DType: t.dtype}
+	return kernel.Buf{Ptr: unsafe.Pointer(&m.data[place[0]]), Bytes: place[1] - place[0], DType: m.dtype(t)}
 }
 
-// f32 returns what a float32 operand holds, the elements in use.
-func (m *memory) f32(t *tensor) []float32 { return m.buf(t).F32()[:t.used] }
+// f32 returns what a float32 operand holds, the elements in use; of one of BF16 a copy.
+func (m *memory) f32(t *tensor) []float32 {
+	if m.dtype(t) != kernel.BF16 {
+		return m.buf(t).F32()[:t.used]
+	}
+	wide := make([]float32, t.used)
+	for i, v := range m.buf(t).BF16()[:t.used] {
+		wide[i] = v.Float32()
+	}
+	return wide
+}
 
 // work returns a workspace of that many bytes between guards, filled with NaN; the absent operand for 0.
 func (m *memory) work(n int) kernel.Buf {
@@ -114,7 +141,7 @@ func (m *memory) verify(t *testing.T, p *problem, family string) {
 			t.Errorf("%s: %s wrote before operand %s or after the one before it", p.name, family, o.name)
 		}
 		end = place[1]
-		if !o.out && !bytes.Equal(m.bytes(o), o.bytes()) {
+		if !o.out && !bytes.Equal(m.bytes(o), o.bytes(m.dtype(o))) {
 			t.Errorf("%s: %s changed its input %s", p.name, family, o.name)
 		}
 	}
@@ -137,12 +164,24 @@ func (m *memory) compare(t *testing.T, p *problem, want *memory) {
 		}
 		got, ref := m.f32(o), want.f32(o)
 		for i := range got {
-			if !within(got[i], ref[i], o.boundOf(i)) {
+			if !o.allows(got[i], ref[i], i) {
 				t.Errorf("%s: %s[%d] is %v, the reference has %v: off by %.3g, bound %.3g", p.name, o.name, i, got[i], ref[i],
 					math.Abs(float64(got[i])-float64(ref[i])), o.boundOf(i))
 				break
 			}
 		}
+	}
+}
+
+// allows says whether element i may be got where the reference has want.
+func (t *tensor) allows(got, want float32, i int) bool {
+	switch bound := t.boundOf(i); {
+	case t.dtype != kernel.BF16 || t.bound == nil:
+		return within(got, want, bound)
+	case t.keep:
+		return between(got, want, spread(want, bound))
+	default:
+		return between(got, want, bound)
 	}
 }
 

@@ -13,10 +13,11 @@ type maskedLM struct {
 	*problem
 	rows, e, v    int
 	z, word, bias *tensor
+	words         []float32 // as products read them
 }
 
 // maskedLMs calls f for all small sizes along each axis and tile edges.
-func maskedLMs(f func(i int, p *maskedLM)) {
+func maskedLMs(s *suite, f func(i int, p *maskedLM)) {
 	type size struct{ rows, e, v int }
 	var sizes []size
 	for n := range 41 {
@@ -27,10 +28,11 @@ func maskedLMs(f func(i int, p *maskedLM)) {
 	}
 	sizes = append(sizes, size{5, 20, 1000}, size{70, 16, 1025}, size{3, 64, 5000})
 	for i, z := range sizes {
-		p := &maskedLM{problem: newProblem(nameOf("%d masked rows, width %d, vocabulary %d", z.rows, z.e, z.v)), rows: z.rows, e: z.e, v: z.v}
+		p := &maskedLM{problem: s.newProblem(nameOf("%d masked rows, width %d, vocabulary %d", z.rows, z.e, z.v)), rows: z.rows, e: z.e, v: z.v}
 		p.withMasked(z.rows, z.v)
-		p.z = p.normal("z", p.tokens*p.e, p.rows*p.e, 1)
+		p.z = p.activation("z", p.tokens*p.e, p.rows*p.e, 1)
 		p.word, p.bias = p.normal("word", p.v*p.e, p.v*p.e, 1), p.normal("bias", p.v, p.v, 1)
+		p.words = p.factors(p.word.f)
 		f(i, p)
 	}
 }
@@ -39,7 +41,7 @@ func maskedLMs(f func(i int, p *maskedLM)) {
 func (p *maskedLM) logits(m int) (logits []float64, worst float64) {
 	logits = make([]float64, p.v)
 	for v := range logits {
-		sum, magnitude := products(p.z.f[m*p.e:(m+1)*p.e], p.word.f[v*p.e:(v+1)*p.e])
+		sum, magnitude := products(p.z.f[m*p.e:(m+1)*p.e], p.words[v*p.e:(v+1)*p.e])
 		logits[v] = sum + float64(p.bias.f[v])
 		worst = max(worst, gamma(p.e+4)*(magnitude+abs(p.bias.f[v])))
 	}
@@ -66,7 +68,7 @@ func lseError(n int, worst, lse float64, x []float64) float64 {
 }
 
 func mlmLossCases(t *testing.T, s *suite) {
-	maskedLMs(func(i int, p *maskedLM) {
+	maskedLMs(s, func(i int, p *maskedLM) {
 		loss := p.output("loss", 1, 1)
 		nll, hit, lse := p.output("nll", p.tokens, p.rows), p.output("hit", p.tokens, p.rows), p.output("lse", p.tokens, p.rows)
 		p.bind = func(k kernel.Kernels, m *memory) func() {
@@ -101,14 +103,14 @@ func mlmLossCases(t *testing.T, s *suite) {
 		s.run(t, p.problem, i%40 == 39)
 	})
 	for _, v := range []int{1, 2, 15, 16, 17, 33, 64, 200} {
-		s.run(t, ties(v), false)
+		s.run(t, s.ties(v), false)
 	}
 }
 
 // ties is a problem whose logits are small whole numbers, exact in every order, with equal best ones: the lowest id of
 // them is the answer.
-func ties(v int) *problem {
-	p := newProblem(nameOf("ties in a vocabulary of %d", v))
+func (s *suite) ties(v int) *problem {
+	p := s.newProblem(nameOf("ties in a vocabulary of %d", v))
 	const e, rows = 3, 40
 	p.withMasked(rows, v)
 	z, word, bias := p.floats("z", p.tokens*e, rows*e), p.floats("word", v*e, v*e), p.floats("bias", v, v)
@@ -117,6 +119,7 @@ func ties(v int) *problem {
 			t.f[i] = float32(p.random.Intn(3) - 1)
 		}
 	}
+	p.halve(z)
 	loss, hit := p.output("loss", 1, 1), p.output("hit", p.tokens, rows)
 	nll, lse := p.output("nll", p.tokens, rows), p.output("lse", p.tokens, rows)
 	p.bind = func(k kernel.Kernels, m *memory) func() {
@@ -137,7 +140,7 @@ func ties(v int) *problem {
 }
 
 func mlmLossGradCases(t *testing.T, s *suite) {
-	maskedLMs(func(i int, p *maskedLM) {
+	maskedLMs(s, func(i int, p *maskedLM) {
 		lse := p.floats("lse", p.tokens, p.rows)
 		for m := range p.rows {
 			logits, _ := p.logits(m)
@@ -146,7 +149,7 @@ func mlmLossGradCases(t *testing.T, s *suite) {
 		}
 		dLoss := p.normal("dLoss", 1, 1, 1)
 		beta := [2]float32{p.betaOf(), p.betaOf()}
-		dZ := p.maybe(i%5 > 0, p.output("dZ", p.tokens*p.e, p.rows*p.e))
+		dZ := p.maybe(i%5 > 0, p.result("dZ", p.tokens*p.e, p.rows*p.e))
 		dWord := p.maybe(i%7 > 0, p.accumulated("dWord", p.v*p.e, beta[0]))
 		dBias := p.maybe(i%11 > 0, p.accumulated("dBias", p.v, beta[1]))
 		p.bind = func(k kernel.Kernels, m *memory) func() {
@@ -170,9 +173,10 @@ func mlmLossGradCases(t *testing.T, s *suite) {
 						size += g
 						off += 4 * unit * g
 					}
+					off += p.inner() * size
 					sumBias.add(v, size, off)
 					for c := range p.e {
-						w, z := abs(p.word.f[v*p.e+c]), abs(p.z.f[m*p.e+c])
+						w, z := abs(p.words[v*p.e+c]), abs(p.z.f[m*p.e+c])
 						sumZ.add(m*p.e+c, size*w, off*w)
 						sumWord.add(v*p.e+c, size*z, off*z)
 					}

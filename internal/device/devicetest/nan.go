@@ -13,7 +13,7 @@ func nanCases(t *testing.T, s *suite) {
 	inf := float32(math.Inf(1))
 	for _, bad := range []float32{nan, inf} {
 		for act := kernel.Linear; act <= kernel.Sigmoid; act++ {
-			s.run(t, badRow(act, bad), false)
+			s.run(t, s.badRow(act, bad), false)
 		}
 		k := s.families[2]
 		g := make([]float32, 10_000)
@@ -22,19 +22,19 @@ func nanCases(t *testing.T, s *suite) {
 			t.Errorf("Σ g² is %v with an element %v", sum, bad)
 		}
 	}
-	s.run(t, badLoss(), false)
-	s.run(t, denormals(), false)
+	s.run(t, s.badLoss(), false)
+	s.run(t, s.denormals(), false)
 }
 
 // badRow is a linear layer with one bad element in row 2.
-func badRow(act kernel.Activation, bad float32) *problem {
-	p := newProblem(nameOf("%v in a row, %v", bad, act))
+func (s *suite) badRow(act kernel.Activation, bad float32) *problem {
+	p := s.newProblem(nameOf("%v in a row, %v", bad, act))
 	const rows, in, out = 20, 18, 17
 	p.withPack([]int{rows}, 1)
 	l := &linear{problem: p, kind: kernel.RowsTokens, shape: p.tokens, rows: rows, in: in, out: out, act: act}
-	l.x, l.w = p.normal("x", p.tokens*in, rows*in, 1), p.normal("w", out*in, out*in, 1)
+	l.x, l.w = p.activation("x", p.tokens*in, rows*in, 1), p.normal("w", out*in, out*in, 1)
 	l.x.f[2*in+5] = bad
-	y := p.output("y", p.tokens*out, rows*out)
+	y, weights := p.result("y", p.tokens*out, rows*out), p.factors(l.w.f)
 	p.bind = func(k kernel.Kernels, m *memory) func() {
 		a := &kernel.LinearArgs{Header: m.buf(p.header), X: m.buf(l.x), W: m.buf(l.w), Y: m.buf(y), Rows: l.kind, N: p.tokens, In: in, Out: out, Act: act}
 		return func() { k.Linear(0, a) }
@@ -42,7 +42,7 @@ func badRow(act kernel.Activation, bad float32) *problem {
 	p.bounds = func(want *memory) {
 		for r := range rows {
 			for o := range out {
-				sum, magnitude := products(l.x.f[r*in:(r+1)*in], l.w.f[o*in:(o+1)*in])
+				sum, magnitude := products(l.x.f[r*in:(r+1)*in], weights[o*in:(o+1)*in])
 				z := gamma(in+4) * magnitude
 				y.bound = append(y.bound, slopeLimit*z+activationError(act, sum))
 				if r == 2 && bad == bad && want.f32(y)[r*out+o] != want.f32(y)[r*out+o] {
@@ -55,13 +55,13 @@ func badRow(act kernel.Activation, bad float32) *problem {
 }
 
 // badLoss has a NaN in one masked row: that row's loss and the whole loss are NaN.
-func badLoss() *problem {
-	p := newProblem("NaN in a masked row")
+func (s *suite) badLoss() *problem {
+	p := s.newProblem("NaN in a masked row")
 	const rows, e, v = 6, 5, 40
 	p.withMasked(rows, v)
 	l := &maskedLM{problem: p, rows: rows, e: e, v: v}
-	l.z, l.word, l.bias = p.normal("z", p.tokens*e, rows*e, 1), p.normal("word", v*e, v*e, 1), p.normal("bias", v, v, 1)
-	l.z.f[3*e+1] = nan
+	l.z, l.word, l.bias = p.activation("z", p.tokens*e, rows*e, 1), p.normal("word", v*e, v*e, 1), p.normal("bias", v, v, 1)
+	l.z.f[3*e+1], l.words = nan, p.factors(l.word.f)
 	loss, nll := p.output("loss", 1, 1), p.output("nll", p.tokens, rows)
 	hit, lse := p.output("hit", p.tokens, rows), p.output("lse", p.tokens, rows)
 	p.bind = func(k kernel.Kernels, m *memory) func() {
@@ -85,15 +85,23 @@ func badLoss() *problem {
 }
 
 // denormals are numbers like others: a row of them keeps its sum.
-func denormals() *problem {
-	p := newProblem("denormals")
+func (s *suite) denormals() *problem {
+	p := s.newProblem("denormals")
 	const n = 100
 	a, b := p.floats("a", n, n), p.floats("b", n, n)
 	for i := range n {
 		a.f[i] = math.Float32frombits(uint32(1 + i*7))
 		b.f[i] = math.Float32frombits(uint32(3 + i*i))
 	}
-	out := p.output("out", n, n)
+	for _, t := range []*tensor{a, b} {
+		if p.half {
+			for i, v := range t.f {
+				t.f[i] = math.Float32frombits(math.Float32bits(v) << 16)
+			}
+		}
+		p.halve(t)
+	}
+	out := p.result("out", n, n)
 	p.bind = func(k kernel.Kernels, m *memory) func() {
 		args := &kernel.AddArgs{A: m.buf(a), B: m.buf(b), Out: m.buf(out), N: n}
 		return func() { k.Add(0, args) }

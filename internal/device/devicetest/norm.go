@@ -20,7 +20,7 @@ type normalization struct {
 
 // normalizations calls f for problems over all small sizes and tile edges. One row in four is far from 0, and one in
 // eleven constant: there the deviations cancel.
-func normalizations(residual bool, f func(i int, p *normalization)) {
+func normalizations(s *suite, residual bool, f func(i int, p *normalization)) {
 	type size struct{ rows, w int }
 	var sizes []size
 	for n := range 41 {
@@ -34,12 +34,13 @@ func normalizations(residual bool, f func(i int, p *normalization)) {
 	}
 	for i, z := range sizes {
 		kind := kindOf(i)
-		p := &normalization{problem: newProblem(nameOf("%s, %d rows of %d", kinds[kind], z.rows, z.w)), kind: kind, rows: z.rows, w: z.w, eps: 1e-7}
+		p := &normalization{problem: s.newProblem(nameOf("%s, %d rows of %d", kinds[kind], z.rows, z.w)), kind: kind, rows: z.rows, w: z.w, eps: 1e-7}
 		if p.flip() {
 			p.eps = 1e-5
 		}
 		p.shape = p.withRows(kind, z.rows)
-		p.x = p.normal("x", p.shape*p.w, p.rows*p.w, 1)
+		p.half = p.half && kind != kernel.RowsAll // those are float32
+		p.x = p.activation("x", p.shape*p.w, p.rows*p.w, 1)
 		for r := range p.rows {
 			row := p.x.f[r*p.w : (r+1)*p.w]
 			for c := range row {
@@ -51,8 +52,9 @@ func normalizations(residual bool, f func(i int, p *normalization)) {
 				}
 			}
 		}
+		p.halve(p.x)
 		if residual {
-			p.res = p.normal("res", p.shape*p.w, p.rows*p.w, 1)
+			p.res = p.activation("res", p.shape*p.w, p.rows*p.w, 1)
 		}
 		p.gamma, p.beta = p.normal("gamma", p.w, p.w, 1), p.normal("beta", p.w, p.w, 1)
 		p.drop = p.dropOf()
@@ -89,8 +91,8 @@ func dropped(h kernel.Header, d kernel.Dropout, kind kernel.RowKind, r, w, c int
 }
 
 func layerNormCases(t *testing.T, s *suite) {
-	normalizations(false, func(i int, p *normalization) {
-		out := p.output("out", p.shape*p.w, p.rows*p.w)
+	normalizations(s, false, func(i int, p *normalization) {
+		out := p.result("out", p.shape*p.w, p.rows*p.w)
 		stats := p.maybe(i%3 > 0, p.output("stats", p.shape*2, p.rows*2))
 		p.bind = func(k kernel.Kernels, m *memory) func() {
 			a := &kernel.LayerNormArgs{
@@ -175,11 +177,11 @@ func (p *normalization) gradBounds(dOut, stats, dS, dScaled, dGamma, dBeta *tens
 }
 
 func layerNormGradCases(t *testing.T, s *suite) {
-	normalizations(false, func(i int, p *normalization) {
+	normalizations(s, false, func(i int, p *normalization) {
 		stats := p.withStats(s)
 		beta := [2]float32{p.betaOf(), p.betaOf()}
-		dOut := p.normal("dOut", p.shape*p.w, p.rows*p.w, 1)
-		dX := p.maybe(i%5 > 0, p.output("dX", p.shape*p.w, p.rows*p.w))
+		dOut := p.activation("dOut", p.shape*p.w, p.rows*p.w, 1)
+		dX := p.maybe(i%5 > 0, p.result("dX", p.shape*p.w, p.rows*p.w))
 		dGamma := p.maybe(i%7 > 0, p.accumulated("dGamma", p.w, beta[0]))
 		dBeta := p.maybe(i%11 > 0, p.accumulated("dBeta", p.w, beta[1]))
 		p.bind = func(k kernel.Kernels, m *memory) func() {
@@ -195,8 +197,8 @@ func layerNormGradCases(t *testing.T, s *suite) {
 }
 
 func addNormCases(t *testing.T, s *suite) {
-	normalizations(true, func(i int, p *normalization) {
-		out := p.output("out", p.shape*p.w, p.rows*p.w)
+	normalizations(s, true, func(i int, p *normalization) {
+		out := p.result("out", p.shape*p.w, p.rows*p.w)
 		stats := p.maybe(i%3 > 0, p.output("stats", p.shape*2, p.rows*2))
 		p.bind = func(k kernel.Kernels, m *memory) func() {
 			a := &kernel.AddNormArgs{
@@ -211,12 +213,12 @@ func addNormCases(t *testing.T, s *suite) {
 }
 
 func addNormGradCases(t *testing.T, s *suite) {
-	normalizations(true, func(i int, p *normalization) {
+	normalizations(s, true, func(i int, p *normalization) {
 		stats := p.withStats(s)
 		beta := [2]float32{p.betaOf(), p.betaOf()}
-		dOut := p.normal("dOut", p.shape*p.w, p.rows*p.w, 1)
-		dX := p.maybe(i%5 > 0, p.output("dX", p.shape*p.w, p.rows*p.w))
-		dRes := p.maybe(i%6 > 0, p.output("dRes", p.shape*p.w, p.rows*p.w))
+		dOut := p.activation("dOut", p.shape*p.w, p.rows*p.w, 1)
+		dX := p.maybe(i%5 > 0, p.result("dX", p.shape*p.w, p.rows*p.w))
+		dRes := p.maybe(i%6 > 0, p.result("dRes", p.shape*p.w, p.rows*p.w))
 		dGamma := p.maybe(i%7 > 0, p.accumulated("dGamma", p.w, beta[0]))
 		dBeta := p.maybe(i%11 > 0, p.accumulated("dBeta", p.w, beta[1]))
 		p.bind = func(k kernel.Kernels, m *memory) func() {

@@ -7,11 +7,11 @@ import (
 )
 
 // rowCases calls f for packs and widths.
-func rowCases(f func(i int, p *problem, w int)) {
+func rowCases(s *suite, f func(i int, p *problem, w int)) {
 	i := 0
 	for _, lengths := range packs {
 		for _, w := range []int{1, 3, 16, 17, 40, 64}[i%2:] {
-			p := newProblem(nameOf("pieces %v, width %d", lengths, w))
+			p := s.newProblem(nameOf("pieces %v, width %d", lengths, w))
 			p.withPack(lengths, 1)
 			f(i, p, w)
 			i++
@@ -20,9 +20,9 @@ func rowCases(f func(i int, p *problem, w int)) {
 }
 
 func gatherCases(t *testing.T, s *suite) {
-	rowCases(func(i int, p *problem, w int) {
-		x := p.normal("x", p.tokens*w, p.used()*w, 1)
-		out := p.output("out", p.tokens*w, len(p.pack.Masked)*w)
+	rowCases(s, func(i int, p *problem, w int) {
+		x := p.activation("x", p.tokens*w, p.used()*w, 1)
+		out := p.result("out", p.tokens*w, len(p.pack.Masked)*w)
 		p.bind = func(k kernel.Kernels, m *memory) func() {
 			a := &kernel.GatherArgs{Header: m.buf(p.header), X: m.buf(x), Out: m.buf(out), T: p.tokens, W: w}
 			return func() { k.Gather(0, a) }
@@ -32,9 +32,9 @@ func gatherCases(t *testing.T, s *suite) {
 }
 
 func gatherGradCases(t *testing.T, s *suite) {
-	rowCases(func(i int, p *problem, w int) {
-		dOut := p.normal("dOut", p.tokens*w, len(p.pack.Masked)*w, 1)
-		dX := p.output("dX", p.tokens*w, p.used()*w)
+	rowCases(s, func(i int, p *problem, w int) {
+		dOut := p.activation("dOut", p.tokens*w, len(p.pack.Masked)*w, 1)
+		dX := p.result("dX", p.tokens*w, p.used()*w)
 		p.bind = func(k kernel.Kernels, m *memory) func() {
 			a := &kernel.GatherGradArgs{Header: m.buf(p.header), DOut: m.buf(dOut), DX: m.buf(dX), T: p.tokens, W: w}
 			return func() { k.GatherGrad(0, a) }
@@ -56,10 +56,10 @@ func (p *problem) pooledTokens(piece int, first, inner bool) (from, to int) {
 }
 
 func poolCases(t *testing.T, s *suite) {
-	rowCases(func(i int, p *problem, w int) {
+	rowCases(s, func(i int, p *problem, w int) {
 		first, inner := i%3 == 0, i%3 == 1
 		pieces := len(p.pack.Offsets) - 1
-		x := p.normal("x", p.tokens*w, p.used()*w, 1)
+		x := p.activation("x", p.tokens*w, p.used()*w, 1)
 		out := p.output("out", p.tokens/2*w, pieces*w)
 		p.bind = func(k kernel.Kernels, m *memory) func() {
 			a := &kernel.PoolArgs{Header: m.buf(p.header), X: m.buf(x), Out: m.buf(out), T: p.tokens, W: w, First: first, Inner: inner}
@@ -85,11 +85,11 @@ func poolCases(t *testing.T, s *suite) {
 }
 
 func poolGradCases(t *testing.T, s *suite) {
-	rowCases(func(i int, p *problem, w int) {
+	rowCases(s, func(i int, p *problem, w int) {
 		first, inner := i%3 == 0, i%3 == 1
 		pieces := len(p.pack.Offsets) - 1
 		dOut := p.normal("dOut", p.tokens/2*w, pieces*w, 1)
-		dX := p.output("dX", p.tokens*w, p.used()*w)
+		dX := p.result("dX", p.tokens*w, p.used()*w)
 		p.bind = func(k kernel.Kernels, m *memory) func() {
 			a := &kernel.PoolGradArgs{Header: m.buf(p.header), DOut: m.buf(dOut), DX: m.buf(dX), T: p.tokens, W: w, First: first, Inner: inner}
 			return func() { k.PoolGrad(0, a) }
