@@ -105,6 +105,15 @@ func (c *call) remark(format string, args ...any) {
 	}
 }
 
+// remarkKernels says once, before kernels run, that this processor has none but the slow ones.
+func (c *call) remarkKernels() error {
+	choice, err := device.Choose("")
+	if err == nil && choice.Slow != "" {
+		c.remark("%s", choice.Slow)
+	}
+	return err
+}
+
 // size is a flag value in bytes with a unit: 100MB, 32MiB, 512.
 type size int64
 

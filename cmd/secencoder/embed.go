@@ -43,6 +43,9 @@ func (cmd *embedCmd) Run(c *call) error {
 	if cmd.Window < 0 || cmd.Window > 0 && cmd.Window < 4 || cmd.Window > 65536 {
 		return usagef("--window %d: want 4 … 65536", cmd.Window)
 	}
+	if err := c.remarkKernels(); err != nil {
+		return err
+	}
 	pool := map[string]model.Pool{"mean": model.PoolMean, "content": model.PoolContent, "first": model.PoolFirst}[cmd.Pool]
 	encoder, err := model.Load(cmd.Model, model.WithThreads(c.kernelThreads()), model.WithDevice(cmd.Device), model.WithPool(pool), model.WithWindow(cmd.Window))
 	if err != nil {
@@ -171,6 +174,9 @@ func (cmd *fillMaskCmd) Run(c *call) error {
 	}
 	if !strings.Contains(cmd.Text, "[MASK]") {
 		return usagef("the text has no [MASK]; write it where a token is missing: 'Failed [MASK] for root'")
+	}
+	if err := c.remarkKernels(); err != nil {
+		return err
 	}
 	encoder, err := model.Load(cmd.Model, model.WithThreads(c.kernelThreads()))
 	if err != nil {

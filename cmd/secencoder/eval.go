@@ -26,6 +26,9 @@ func (*intrinsicCmd) Help() string {
 }
 
 func (cmd *intrinsicCmd) Run(c *call) error {
+	if err := c.remarkKernels(); err != nil {
+		return err
+	}
 	o := eval.Options{
 		Models: cmd.Model, Data: cmd.Data, Sets: cmd.Sets, Context: cmd.Context, Seed: c.seed(), Threads: c.kernelThreads(),
 	}

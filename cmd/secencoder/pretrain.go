@@ -30,6 +30,9 @@ func (*pretrainCmd) Help() string {
 func (cmd *pretrainCmd) Run(c *call) error {
 	o := train.Options{Out: cmd.Out, Resume: cmd.Resume, ConfigFile: cmd.Config, Settings: cmd.Settings}
 	o.Threads, o.Seed = c.Threads, c.Seed
+	if err := c.remarkKernels(); err != nil {
+		return err
+	}
 	reporter := &trainReporter{c: c}
 	o.Reporter = reporter
 	if cmd.PrintPlan {

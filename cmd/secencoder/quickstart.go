@@ -21,6 +21,9 @@ func (*quickstartCmd) Help() string {
 }
 
 func (cmd *quickstartCmd) Run(c *call) error {
+	if err := c.remarkKernels(); err != nil {
+		return err
+	}
 	remarks := c.err
 	if c.Quiet {
 		remarks = io.Discard

@@ -35,6 +35,9 @@ func TestOpen(t *testing.T) {
 	if d.Family() != best.Name || d.Kernels().Name() != best.Name || !strings.HasPrefix(d.Why(), "the best available") {
 		t.Errorf("family %q (%s), kernels %q, want %q", d.Family(), d.Why(), d.Kernels().Name(), best.Name)
 	}
+	if c, err := Choose(""); err != nil || (c.Slow != "") != (d.Family() == "portable") {
+		t.Errorf("family %s, slow: %q (%v)", d.Family(), c.Slow, err)
+	}
 	t.Setenv(KernelsVariable, "ref")
 	d = open(t, Options{Threads: 3, Device: "cpu"})
 	if d.Family() != "ref" || d.Threads() != 3 || !strings.Contains(d.Why(), KernelsVariable) {

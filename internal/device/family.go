@@ -3,6 +3,7 @@ package device
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -101,6 +102,7 @@ func Families() []Family {
 type Choice struct {
 	Family string
 	Why    string
+	Slow   string // a sentence for people where no assembly fits the processor; else ""
 	make   func(kernel.Pool) kernel.Kernels
 }
 
@@ -112,14 +114,22 @@ func Choose(name string) (Choice, error) {
 		name, source = os.Getenv(KernelsVariable), "by "+KernelsVariable
 	}
 	var names []string
+	lacks := "no vectorised kernels for " + runtime.GOARCH
 	for _, f := range families() {
 		missing := f.missing()
+		if f.name == "avx2" && missing != "" && runtime.GOARCH == "amd64" {
+			lacks = missing
+		}
 		if missing == "" {
 			names = append(names, f.name)
 		}
 		switch {
 		case name == "" && missing == "":
-			return Choice{Family: f.name, Why: "the best available: " + f.because, make: f.open}, nil
+			c := Choice{Family: f.name, Why: "the best available: " + f.because, make: f.open}
+			if len(f.features) == 0 {
+				c.Slow = "plain Go kernels, many times slower than assembly: " + lacks
+			}
+			return c, nil
 		case name == f.name && missing == "":
 			return Choice{Family: f.name, Why: source + ": " + f.because, make: f.open}, nil
 		case name == f.name:
