@@ -382,8 +382,9 @@ type Kernels interface {
 	Add(Stream, *AddArgs)
 	AdamW(Stream, *AdamWArgs)
 	SumSquares(Stream, *SumSquaresArgs) float64
-	// WorkBytes returns the workspace that the kernel of these arguments (a pointer to one of the structs above, sizes
-	// filled in) needs in its Work field; 0 for structs without one. Work need not be zeroed.
+	// WorkBytes returns the workspace that the kernel of these arguments (a pointer to one of the structs above, with sizes,
+	// and the DType of X, Z, E or QKV even where the operand itself is not there yet) needs in its Work field; 0 for structs
+	// without one. Work need not be zeroed.
 	WorkBytes(args any) int
 	Sync(Stream) error
 }

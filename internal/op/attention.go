@@ -41,7 +41,7 @@ func (g *Graph) Attention(qkv *G.Node, a Disentangled) *G.Node {
 	}
 	reach := 0
 	if terms > 0 {
-		if !g.shaped(name, "pos", a.Pos, terms*2*a.Span, h) {
+		if !g.shaped(name, "pos", a.Pos, terms*2*a.Span, h) || !g.typed(name, "pos", a.Pos, DTypeOf(qkv)) {
 			return nil
 		}
 		s := a.Slots.Shape()
@@ -51,25 +51,26 @@ func (g *Graph) Attention(qkv *G.Node, a Disentangled) *G.Node {
 		}
 		reach = s[0] / 2
 	}
+	act := DTypeOf(qkv)
 	args := kernel.AttentionArgs{
-		Reach: reach, A: a.Heads, D: h / a.Heads, K: a.Span, C2P: a.C2P, P2C: a.P2C, Sigma: a.Sigma, Drop: a.Drop, T: g.T,
+		QKV: of(act), Reach: reach, A: a.Heads, D: h / a.Heads, K: a.Span, C2P: a.C2P, P2C: a.P2C, Sigma: a.Sigma, Drop: a.Drop, T: g.T,
 	}
 	positions := terms > 0
 	return g.apply(word{
 		name: name,
 		in:   []*G.Node{g.Header, qkv, a.Pos, a.Slots},
 		results: []Result{
-			{Name: "out", Shape: shape(g.T, h)},
+			{Name: "out", Shape: shape(g.T, h), DType: act},
 			{Name: "lse", Shape: shape(g.T, a.Heads)},
 		},
 		step: func() Step { return &attentionStep{AttentionArgs: args, positions: positions} },
 		wrt:  []*G.Node{qkv, a.Pos},
 		diff: func(gr *Group, grad *G.Node) []*G.Node {
 			back := kernel.AttentionGradArgs{
-				Reach: reach, A: a.Heads, D: h / a.Heads, K: a.Span, C2P: a.C2P, P2C: a.P2C, Sigma: a.Sigma, Drop: a.Drop,
+				QKV: of(act), Reach: reach, A: a.Heads, D: h / a.Heads, K: a.Span, C2P: a.C2P, P2C: a.P2C, Sigma: a.Sigma, Drop: a.Drop,
 				T: g.T,
 			}
-			results := []Result{{Name: "dQKV", Shape: shape(g.T, w)}}
+			results := []Result{{Name: "dQKV", Shape: shape(g.T, w), DType: act}}
 			if positions {
 				results = append(results, Result{Name: "dPos", Shape: a.Pos.Shape()})
 			}

@@ -31,24 +31,28 @@ func (g *Graph) ConvNorm(e, v *G.Node, c Convolution) *G.Node {
 		!g.shaped(name, "gamma", c.Norm.Gamma, h) || !g.shaped(name, "beta", c.Norm.Beta, h) {
 		return nil
 	}
+	act := DTypeOf(e)
+	if !g.typed(name, "v", v, act) {
+		return nil
+	}
 	args := kernel.ConvNormArgs{
-		T: g.T, H: h, Groups: c.Groups, KS: ks, Act: c.Act, Eps: c.Norm.Eps, Drop: c.Norm.Drop,
+		E: of(act), T: g.T, H: h, Groups: c.Groups, KS: ks, Act: c.Act, Eps: c.Norm.Eps, Drop: c.Norm.Drop,
 	}
 	return g.apply(word{
 		name: name,
 		in:   []*G.Node{g.Header, e, v, c.W, c.B, c.Norm.Gamma, c.Norm.Beta},
 		results: []Result{
-			{Name: "out", Shape: shape(g.T, h)}, {Name: "pre", Shape: shape(g.T, h)}, {Name: "stats", Shape: shape(g.T, 2)},
+			{Name: "out", Shape: shape(g.T, h), DType: act}, {Name: "pre", Shape: shape(g.T, h), DType: act}, {Name: "stats", Shape: shape(g.T, 2)},
 		},
 		step: func() Step { return &convStep{ConvNormArgs: args} },
 		wrt:  c.Norm.wrt(e, v, c.W, c.B),
 		diff: func(gr *Group, grad *G.Node) []*G.Node {
-			back := kernel.ConvNormGradArgs{T: g.T, H: h, Groups: c.Groups, KS: ks, Act: c.Act, Drop: c.Norm.Drop}
+			back := kernel.ConvNormGradArgs{E: of(act), T: g.T, H: h, Groups: c.Groups, KS: ks, Act: c.Act, Drop: c.Norm.Drop}
 			d := g.apply(word{
 				name: "conv_norm_grad", of: gr,
 				in: []*G.Node{g.Header, e, v, c.W, gr.Nodes[1], gr.Nodes[2], c.Norm.Gamma, grad},
 				results: []Result{
-					{Name: "dE", Shape: shape(g.T, h)}, {Name: "dV", Shape: shape(g.T, h)},
+					{Name: "dE", Shape: shape(g.T, h), DType: act}, {Name: "dV", Shape: shape(g.T, h), DType: act},
 					{Name: "dW", Shape: c.W.Shape()}, {Name: "dB", Shape: shape(h)},
 					{Name: "dGamma", Shape: shape(h)}, {Name: "dBeta", Shape: shape(h)},
 				},

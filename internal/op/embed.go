@@ -35,7 +35,7 @@ func (g *Graph) Embed(e Embedding) *G.Node {
 	return g.apply(word{
 		name:    name,
 		in:      []*G.Node{g.Header, e.IDs, e.PositionIDs, e.TypeIDs, e.Word, e.Position, e.Type},
-		results: []Result{{Name: "out", Shape: shape(g.T, width)}},
+		results: []Result{{Name: "out", Shape: shape(g.T, width), DType: g.Activations}},
 		step:    func() Step { c := s; return &c },
 		wrt:     []*G.Node{e.Word, e.Position, e.Type},
 		diff: func(gr *Group, grad *G.Node) []*G.Node {

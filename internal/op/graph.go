@@ -10,14 +10,17 @@
 // Group: the first one is what Grad sees, the others (log-sum-exp, row statistics, pre-activation, nll) are constants to
 // it. Gradient groups may have any number of siblings. The executor runs a group's kernel once into all destinations.
 //
-// All values are float32 but for the int32 and int16 inputs; how each word rounds is the kernel's contract (package
-// kernel). Packages above own memory and order; this one owns shapes and gradients.
+// Values are float32, but for the int32 and int16 inputs and, in a graph whose Activations are BF16, what package kernel
+// lists as [T, ·] activations and their gradients. How each word rounds is the kernel's contract. Packages above own memory
+// and order; this one owns shapes, types and gradients.
 package op
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 
+	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/kernel"
 	G "gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -31,6 +34,9 @@ const NoLayer = -1
 type Graph struct {
 	T      int
 	Header *G.Node // the step header, int32 [HeaderWords(T)], input of every word that reads it
+
+	// Activations is the type of activations and their gradients, F32 or BF16; set before the first word.
+	Activations kernel.DType
 
 	expr   *G.ExprGraph
 	serial int
@@ -85,6 +91,11 @@ func (g *Graph) SetLayer(layer int) { g.layer = layer }
 // Param adds a float32 parameter leaf. Names must be unique: Gorgonia takes two inputs of one name for the same node.
 func (g *Graph) Param(name string, shape ...int) *G.Node {
 	return g.leaf(name, kernel.F32, true, shape)
+}
+
+// Table adds a parameter leaf of the activations' type: a result of a word that was computed before.
+func (g *Graph) Table(name string, shape ...int) *G.Node {
+	return g.leaf(name, g.Activations, true, shape)
 }
 
 // Input adds a data leaf of the given type.
@@ -144,10 +155,35 @@ func elements(shape []int) int {
 	return n
 }
 
+// bfloat16 is the element type of BF16 tensors. Gorgonia builds graphs with it and cannot add two of them: sums of
+// gradients in such a graph need our executor.
+var bfloat16 = func() tensor.Dtype {
+	dt := tensor.Dtype{Type: reflect.TypeFor[bf16.BF16]()}
+	tensor.RegisterNumber(dt)
+	return dt
+}()
+
+// DTypeOf returns the element type of a node's value; it panics, an internal error, on one that no kernel has.
+func DTypeOf(n *G.Node) kernel.DType {
+	switch n.Dtype() {
+	case tensor.Float32:
+		return kernel.F32
+	case bfloat16:
+		return kernel.BF16
+	case tensor.Int32:
+		return kernel.I32
+	case tensor.Int16:
+		return kernel.I16
+	}
+	panic(fmt.Sprintf("internal error: a node of type %v", n.Dtype()))
+}
+
 func tensorDtype(d kernel.DType) (tensor.Dtype, error) {
 	switch d {
 	case kernel.F32:
 		return tensor.Float32, nil
+	case kernel.BF16:
+		return bfloat16, nil
 	case kernel.I32:
 		return tensor.Int32, nil
 	case kernel.I16:

@@ -141,8 +141,8 @@ func TestConstructorsNameWhatIsWrong(t *testing.T) {
 		},
 		`leaf "x" is there already`: func(b *bench) { b.param("x", 0, 3); b.Param("x", 4) },
 		`leaf "x" has shape [0]`:    func(b *bench) { b.Param("x", 0) },
-		`no graph values of type bf16`: func(b *bench) {
-			b.Input("x", kernel.BF16, 3)
+		`no graph values of type ?`: func(b *bench) {
+			b.Input("x", kernel.DType(99), 3)
 		},
 		`attention: 1 position terms, table given false`: func(b *bench) {
 			b.Attention(b.param("x", 0, testT, 12), Disentangled{Heads: 2, C2P: true})

@@ -13,6 +13,8 @@ type Dense struct {
 	Rows kernel.RowKind
 	N    int            // rows in the result's shape; 0: those of x. With RowsMasked it may be fewer than T.
 	Drop kernel.Dropout // of x
+	// Logits says that the result is float32 whatever x is.
+	Logits bool
 	// BiasHasNoGradient says that the gradient of B is zero by analysis: it is left out.
 	BiasHasNoGradient bool
 }
@@ -59,9 +61,13 @@ func (g *Graph) linear(name string, x *G.Node, l Dense, thirds int) *G.Node {
 	if l.learns() {
 		wrt = append(wrt, l.B)
 	}
-	results := []Result{{Name: "y", Shape: shape(l.N, out)}}
+	act := DTypeOf(x)
+	if l.Logits {
+		act = kernel.F32
+	}
+	results := []Result{{Name: "y", Shape: shape(l.N, out), DType: act}}
 	if l.Act != kernel.Linear {
-		results = append(results, Result{Name: "pre", Shape: shape(l.N, out), Optional: true})
+		results = append(results, Result{Name: "pre", Shape: shape(l.N, out), DType: act, Optional: true})
 	}
 	return g.apply(word{
 		name:    name,
@@ -87,14 +93,14 @@ func (g *Graph) linearGrad(gr *Group, x *G.Node, l Dense, thirds int, grad *G.No
 		pre = gr.Nodes[1]
 	}
 	results := []Result{
-		{Name: "dX", Shape: shape(rows, in), Optional: true},
+		{Name: "dX", Shape: shape(rows, in), DType: DTypeOf(x), Optional: true, Addend: true},
 		{Name: "dW", Shape: shape(out, in), Optional: true},
 	}
 	if l.learns() {
 		results = append(results, Result{Name: "dB", Shape: shape(out), Optional: true, Partial: thirds != 0})
 	}
 	s := linearGradStep{pre: pre != nil, bias: l.learns(), thirds: thirds}
-	s.LinearGradArgs = kernel.LinearGradArgs{Rows: l.Rows, N: l.N, In: in, Out: out, Act: l.Act, Drop: l.Drop}
+	s.LinearGradArgs = kernel.LinearGradArgs{X: of(DTypeOf(x)), Rows: l.Rows, N: l.N, In: in, Out: out, Act: l.Act, Drop: l.Drop}
 	d := g.apply(word{
 		name: gr.Name + "_grad", of: gr,
 		in:      []*G.Node{g.Header, x, l.W, pre, grad},
@@ -156,6 +162,9 @@ func (s *linearGradStep) Bind(in, out []kernel.Buf, work kernel.Buf) {
 	}
 	s.DB = tmp
 }
+
+// Add sets DXAdd.
+func (s *linearGradStep) Add(b kernel.Buf) { s.DXAdd = b }
 
 // round16 rounds a number of float32s up to whole cache lines.
 func round16(n int) int { return (n + 15) / 16 * 16 }

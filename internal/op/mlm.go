@@ -12,17 +12,18 @@ func (g *Graph) Gather(x *G.Node) *G.Node {
 	if !ok || !g.shaped(name, "x", x, g.T, width) {
 		return nil
 	}
+	act := DTypeOf(x)
 	return g.apply(word{
 		name:    name,
 		in:      []*G.Node{g.Header, x},
-		results: []Result{{Name: "out", Shape: shape(g.T, width)}},
+		results: []Result{{Name: "out", Shape: shape(g.T, width), DType: act}},
 		step:    func() Step { return &gatherStep{GatherArgs: kernel.GatherArgs{T: g.T, W: width}} },
 		wrt:     []*G.Node{x},
 		diff: func(gr *Group, grad *G.Node) []*G.Node {
 			d := g.apply(word{
 				name: "gather_grad", of: gr,
 				in:      []*G.Node{g.Header, grad},
-				results: []Result{{Name: "dX", Shape: shape(g.T, width)}},
+				results: []Result{{Name: "dX", Shape: shape(g.T, width), DType: act}},
 				step:    func() Step { return &gatherGradStep{GatherGradArgs: kernel.GatherGradArgs{T: g.T, W: width}} },
 			})
 			if d == nil {
@@ -44,22 +45,25 @@ func (g *Graph) MLMLoss(z, table, bias *G.Node) MLM {
 	if !ok || !g.shaped(name, "z", z, g.T, e) || !g.shaped(name, "bias", bias, v) {
 		return MLM{}
 	}
+	act := DTypeOf(z)
 	gr := g.apply(word{
 		name: name,
 		in:   []*G.Node{g.Header, z, table, bias},
 		results: []Result{
 			{Name: "loss"}, {Name: "nll", Shape: shape(g.T)}, {Name: "hit", Shape: shape(g.T)}, {Name: "lse", Shape: shape(g.T)},
 		},
-		step: func() Step { return &mlmStep{MLMLossArgs: kernel.MLMLossArgs{T: g.T, E: e, V: v}} },
+		step: func() Step { return &mlmStep{MLMLossArgs: kernel.MLMLossArgs{Z: of(act), T: g.T, E: e, V: v}} },
 		wrt:  []*G.Node{z, table, bias},
 		diff: func(gr *Group, grad *G.Node) []*G.Node {
 			d := g.apply(word{
 				name: "mlm_loss_grad", of: gr,
 				in: []*G.Node{g.Header, z, table, bias, gr.Nodes[3], grad},
 				results: []Result{
-					{Name: "dZ", Shape: shape(g.T, e)}, {Name: "dWord", Shape: shape(v, e)}, {Name: "dBias", Shape: shape(v)},
+					{Name: "dZ", Shape: shape(g.T, e), DType: act}, {Name: "dWord", Shape: shape(v, e)}, {Name: "dBias", Shape: shape(v)},
 				},
-				step: func() Step { return &mlmGradStep{MLMLossGradArgs: kernel.MLMLossGradArgs{T: g.T, E: e, V: v}} },
+				step: func() Step {
+					return &mlmGradStep{MLMLossGradArgs: kernel.MLMLossGradArgs{Z: of(act), T: g.T, E: e, V: v}}
+				},
 			})
 			if d == nil {
 				return nil

@@ -30,12 +30,13 @@ func (g *Graph) LayerNorm(x *G.Node, n Norm) *G.Node {
 	if !ok || !g.shaped(name, "gamma", n.Gamma, width) || !g.shaped(name, "beta", n.Beta, width) {
 		return nil
 	}
+	act := DTypeOf(x)
 	args := kernel.LayerNormArgs{Rows: n.Rows, N: rows, W: width, Eps: n.Eps, Drop: n.Drop}
 	return g.apply(word{
 		name: name,
 		in:   []*G.Node{g.Header, x, n.Gamma, n.Beta},
 		results: []Result{
-			{Name: "out", Shape: shape(rows, width)},
+			{Name: "out", Shape: shape(rows, width), DType: act},
 			{Name: "stats", Shape: shape(rows, 2), Optional: true},
 		},
 		step: func() Step { return &layerNormStep{LayerNormArgs: args} },
@@ -46,7 +47,7 @@ func (g *Graph) LayerNorm(x *G.Node, n Norm) *G.Node {
 				name: "layer_norm_grad", of: gr,
 				in: []*G.Node{g.Header, x, gr.Nodes[1], n.Gamma, grad},
 				results: []Result{
-					{Name: "dX", Shape: shape(rows, width), Optional: true},
+					{Name: "dX", Shape: shape(rows, width), DType: act, Optional: true},
 					{Name: "dGamma", Shape: shape(width)}, {Name: "dBeta", Shape: shape(width)},
 				},
 				step: func() Step { return &layerNormGradStep{LayerNormGradArgs: back} },
@@ -68,12 +69,16 @@ func (g *Graph) AddNorm(x, res *G.Node, n Norm) *G.Node {
 		!g.shaped(name, "beta", n.Beta, width) {
 		return nil
 	}
+	act := DTypeOf(x)
+	if !g.typed(name, "res", res, act) {
+		return nil
+	}
 	args := kernel.AddNormArgs{Rows: n.Rows, N: rows, W: width, Eps: n.Eps, Drop: n.Drop}
 	return g.apply(word{
 		name: name,
 		in:   []*G.Node{g.Header, x, res, n.Gamma, n.Beta},
 		results: []Result{
-			{Name: "out", Shape: shape(rows, width)},
+			{Name: "out", Shape: shape(rows, width), DType: act},
 			{Name: "stats", Shape: shape(rows, 2), Optional: true},
 		},
 		step: func() Step { return &addNormStep{AddNormArgs: args} },
@@ -84,7 +89,7 @@ func (g *Graph) AddNorm(x, res *G.Node, n Norm) *G.Node {
 				name: "add_norm_grad", of: gr,
 				in: []*G.Node{g.Header, x, res, gr.Nodes[1], n.Gamma, grad},
 				results: []Result{
-					{Name: "dX", Shape: shape(rows, width)}, {Name: "dRes", Shape: shape(rows, width)},
+					{Name: "dX", Shape: shape(rows, width), DType: act}, {Name: "dRes", Shape: shape(rows, width), DType: act},
 					{Name: "dGamma", Shape: shape(width)}, {Name: "dBeta", Shape: shape(width)},
 				},
 				step: func() Step { return &addNormGradStep{AddNormGradArgs: back} },

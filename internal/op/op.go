@@ -27,11 +27,21 @@ type Step interface {
 	Beta(result int) *float32
 }
 
+// Adder is a Step that can add a value to its first result, the one that is marked Addend. The executor gives it the
+// other gradients of a value with several readers, so that their sum is rounded once.
+type Adder interface {
+	// Add sets the addend, which may be the result's own memory. It is called before Bind or after it.
+	Add(b kernel.Buf)
+}
+
 // Result describes one result of a group.
 type Result struct {
 	Name     string
 	Shape    []int // empty: a scalar, kept in one element
-	Optional bool  // the kernel runs without the destination
+	DType    kernel.DType
+	Optional bool // the kernel runs without the destination
+	// Addend says that the step is an Adder: it adds a value of the same type to this result before it rounds it.
+	Addend bool
 	// Partial results of gradient groups leave out elements whose gradient is zero; their Beta is always 1, so the
 	// destination must hold zeros or a sum already.
 	Partial bool
@@ -147,7 +157,15 @@ func (o *Op) Type() hm.Type {
 	for _, n := range o.group.In {
 		ts = append(ts, valueType(n.Shape(), n.Dtype()))
 	}
-	return hm.NewFnType(append(ts, valueType(o.group.Results[o.result].Shape, tensor.Float32))...)
+	return hm.NewFnType(append(ts, o.group.Results[o.result].valueType())...)
+}
+
+func (r *Result) valueType() hm.Type {
+	dt, err := tensorDtype(r.DType)
+	if err != nil {
+		panic("internal error: " + err.Error()) // constructors take the types of nodes that there are
+	}
+	return valueType(r.Shape, dt)
 }
 
 func valueType(shape []int, dt tensor.Dtype) hm.Type {

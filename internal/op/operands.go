@@ -81,6 +81,21 @@ func (g *Graph) matrix(word, operand string, n *G.Node) (rows, width int, ok boo
 	return s[0], s[1], true
 }
 
+// typed fails the graph and reports false unless the node has the element type.
+func (g *Graph) typed(word, operand string, n *G.Node, want kernel.DType) bool {
+	if g.err != nil {
+		return false
+	}
+	if got := DTypeOf(n); got != want {
+		g.fail("%s: %s has type %v, want %v", word, operand, got, want)
+		return false
+	}
+	return true
+}
+
+// of describes an operand that is not there yet by its type, from which a kernel tells the workspace that it needs.
+func of(d kernel.DType) kernel.Buf { return kernel.Buf{DType: d} }
+
 func shape(dims ...int) []int { return dims }
 
 // spread puts the gradients of a group at the places of the inputs that they belong to.

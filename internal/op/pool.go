@@ -16,6 +16,7 @@ func (g *Graph) pool(name string, x *G.Node, first, inner bool) *G.Node {
 	if !ok || !g.shaped(name, "x", x, g.T, width) {
 		return nil
 	}
+	act := DTypeOf(x)
 	args := kernel.PoolArgs{T: g.T, W: width, First: first, Inner: inner}
 	return g.apply(word{
 		name:    name,
@@ -28,7 +29,7 @@ func (g *Graph) pool(name string, x *G.Node, first, inner bool) *G.Node {
 			d := g.apply(word{
 				name: name + "_grad", of: gr,
 				in:      []*G.Node{g.Header, grad},
-				results: []Result{{Name: "dX", Shape: shape(g.T, width)}},
+				results: []Result{{Name: "dX", Shape: shape(g.T, width), DType: act}},
 				step:    func() Step { return &poolGradStep{PoolGradArgs: back} },
 			})
 			if d == nil {

@@ -30,6 +30,9 @@ func (g *Graph) PosProject(table *G.Node, p Positions) *G.Node {
 		g.fail("%s: key rows at %d, query rows at %d of %d", name, p.KeyRow, p.QueryRow, rows)
 		return nil
 	}
+	if !g.typed(name, "table", table, kernel.F32) {
+		return nil
+	}
 	var parts []posPart
 	if p.KeyRow >= 0 {
 		parts = append(parts, posPart{row: p.KeyRow})
@@ -45,7 +48,7 @@ func (g *Graph) PosProject(table *G.Node, p Positions) *G.Node {
 	return g.apply(word{
 		name:    name,
 		in:      []*G.Node{g.Header, table, p.W, p.B},
-		results: []Result{{Name: "out", Shape: shape(slots*len(parts), h)}},
+		results: []Result{{Name: "out", Shape: shape(slots*len(parts), h), DType: g.Activations}},
 		step: func() Step {
 			s := &posStep{parts: parts}
 			s.calls[0], s.calls[1] = args, args

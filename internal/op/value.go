@@ -5,6 +5,7 @@ import (
 	"sync"
 	"unsafe"
 
+	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/device"
 	"github.com/secencoder/secencoder/internal/kernel"
 	G "gorgonia.org/gorgonia"
@@ -20,7 +21,7 @@ var reference = sync.OnceValues(func() (kernel.Kernels, error) {
 	return d.Kernels(), nil
 })
 
-// ValueBuf describes the memory of a value: a dense tensor of float32, int32 or int16, or a float32 scalar. It aliases
+// ValueBuf describes the memory of a value: a dense tensor of float32, BF16, int32 or int16, or a float32 scalar. It aliases
 // the value.
 func ValueBuf(v G.Value) (kernel.Buf, error) {
 	switch v := v.(type) {
@@ -30,6 +31,8 @@ func ValueBuf(v G.Value) (kernel.Buf, error) {
 		switch v.Dtype() {
 		case tensor.Float32:
 			return kernel.FromF32(v.Float32s()), nil
+		case bfloat16:
+			return kernel.FromBF16(v.Data().([]bf16.BF16)), nil
 		case tensor.Int32:
 			return kernel.FromI32(v.Int32s()), nil
 		case tensor.Int16:
@@ -54,10 +57,17 @@ func (o *Op) Do(values ...G.Value) (G.Value, error) {
 		}
 	}
 	out := make([]kernel.Buf, len(gr.Results))
-	var mine []float32
+	var mine any
 	for i := range gr.Results {
-		data := make([]float32, gr.Results[i].Len())
-		out[i] = kernel.FromF32(data)
+		var data any
+		switch n := gr.Results[i].Len(); gr.Results[i].DType {
+		case kernel.BF16:
+			halves := make([]bf16.BF16, n)
+			data, out[i] = halves, kernel.FromBF16(halves)
+		default:
+			floats := make([]float32, n)
+			data, out[i] = floats, kernel.FromF32(floats)
+		}
 		if i == o.result {
 			mine = data
 		}
@@ -75,5 +85,5 @@ func (o *Op) Do(values ...G.Value) (G.Value, error) {
 	if shape := gr.Results[o.result].Shape; len(shape) > 0 {
 		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(mine)), nil
 	}
-	return G.NewF32(mine[0]), nil
+	return G.NewF32(mine.([]float32)[0]), nil
 }
