@@ -9,7 +9,12 @@ package avx2
 //go:noescape
 func philoxWords(dst *uint32, groups int, call uint64, step uint32, site uint32, key0 uint32, key1 uint32)
 
-// philoxDropout sets dst = src·scale where the word of the element is at least threshold, else 0; groups as in philoxWords.
+// philoxDropout sets dst = src·scale where the word of the element is at least threshold, else 0, 32 elements a group.
 //
 //go:noescape
 func philoxDropout(dst *float32, src *float32, groups int, call uint64, step uint32, site uint32, key0 uint32, key1 uint32, threshold uint32, scale float32)
+
+// philoxKeep sets the bits of words that are at least threshold, 32 a group.
+//
+//go:noescape
+func philoxKeep(dst *byte, groups int, call uint64, step uint32, site uint32, key0 uint32, key1 uint32, threshold uint32)

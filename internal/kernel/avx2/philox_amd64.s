@@ -10,28 +10,110 @@ DATA order<>+16(SB)/8, $0x0000000000000001
 DATA order<>+24(SB)/8, $0x0000000000000003
 GLOBL order<>(SB), RODATA|NOPTR, $32
 
-DATA mul0<>+0(SB)/8, $0x00000000d2511f53
-DATA mul0<>+8(SB)/8, $0x00000000d2511f53
-DATA mul0<>+16(SB)/8, $0x00000000d2511f53
-DATA mul0<>+24(SB)/8, $0x00000000d2511f53
-GLOBL mul0<>(SB), RODATA|NOPTR, $32
-
-DATA mul1<>+0(SB)/8, $0x00000000cd9e8d57
-DATA mul1<>+8(SB)/8, $0x00000000cd9e8d57
-DATA mul1<>+16(SB)/8, $0x00000000cd9e8d57
-DATA mul1<>+24(SB)/8, $0x00000000cd9e8d57
-GLOBL mul1<>(SB), RODATA|NOPTR, $32
-
 // func philoxWords(dst *uint32, groups int, call uint64, step uint32, site uint32, key0 uint32, key1 uint32)
 // Requires: AVX, AVX2
-TEXT ·philoxWords(SB), NOSPLIT, $0-40
-	MOVQ dst+0(FP), DI
-	MOVQ groups+8(FP), CX
-	MOVQ call+16(FP), R8
-	MOVL step+24(FP), R10
-	MOVL site+28(FP), R9
-	MOVL key0+32(FP), R14
-	MOVL key1+36(FP), R11
+TEXT ·philoxWords(SB), NOSPLIT, $672-40
+	MOVQ         dst+0(FP), DI
+	MOVQ         groups+8(FP), CX
+	MOVQ         call+16(FP), R8
+	MOVL         step+24(FP), R10
+	MOVL         site+28(FP), R9
+	MOVL         key0+32(FP), R14
+	MOVL         key1+36(FP), R11
+	MOVL         $0xd2511f53, BX
+	VMOVQ        BX, X11
+	VPBROADCASTQ X11, Y11
+	MOVL         $0xcd9e8d57, BX
+	VMOVQ        BX, X12
+	VPBROADCASTQ X12, Y12
+
+	// The first round: low half of the product, upper half with key 0, site with key 1.
+	IMULQ        R10, BX
+	XORL         R11, R9
+	MOVL         BX, R12
+	SHRQ         $0x20, BX
+	XORL         R14, BX
+	VMOVQ        BX, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, (SP)
+	VMOVQ        R12, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 32(SP)
+	VMOVQ        R9, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 640(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 64(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 96(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 128(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 160(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 192(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 224(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 256(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 288(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 320(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 352(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 384(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 416(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 448(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 480(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 512(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 544(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 576(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 608(SP)
 
 group:
 	SUBQ         $0x01, CX
@@ -39,293 +121,179 @@ group:
 	VMOVQ        R8, X0
 	VPBROADCASTQ X0, Y0
 	VPADDQ       order<>+0(SB), Y0, Y0
-	VPSRLQ       $0x20, Y0, Y1
-	VMOVQ        R10, X2
-	VPBROADCASTQ X2, Y2
-	VMOVQ        R9, X3
-	VPBROADCASTQ X3, Y3
 	ADDQ         $0x04, R8
 	VMOVQ        R8, X4
 	VPBROADCASTQ X4, Y4
 	VPADDQ       order<>+0(SB), Y4, Y4
-	VPSRLQ       $0x20, Y4, Y5
-	VMOVQ        R10, X6
-	VPBROADCASTQ X6, Y6
-	VMOVQ        R9, X7
-	VPBROADCASTQ X7, Y7
 	ADDQ         $0x04, R8
-	MOVL         R14, BX
-	MOVL         R11, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
+	VPMULUDQ     Y11, Y0, Y3
+	VPSRLQ       $0x20, Y0, Y1
+	VPXOR        (SP), Y1, Y0
+	VMOVDQU      32(SP), Y1
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        640(SP), Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPSRLQ       $0x20, Y4, Y5
+	VPXOR        (SP), Y5, Y4
+	VMOVDQU      32(SP), Y5
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        640(SP), Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y9
+	VPSHUFD      $0xb1, Y9, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        64(SP), Y1, Y1
 	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
+	VPXOR        96(SP), Y3, Y3
 	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y1
+	VPSHUFD      $0xb1, Y1, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        64(SP), Y5, Y5
 	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
+	VPXOR        96(SP), Y7, Y7
 	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
-	ADDL         $0x9e3779b9, BX
-	ADDL         $0xbb67ae85, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
+	VPMULUDQ     Y11, Y0, Y3
+	VPMULUDQ     Y12, Y2, Y5
+	VPSHUFD      $0xb1, Y5, Y0
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        128(SP), Y9, Y9
+	VPXOR        Y9, Y0, Y0
+	VPXOR        160(SP), Y8, Y8
+	VPXOR        Y8, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPMULUDQ     Y12, Y6, Y9
+	VPSHUFD      $0xb1, Y9, Y4
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        128(SP), Y1, Y1
+	VPXOR        Y1, Y4, Y4
+	VPXOR        160(SP), Y10, Y10
+	VPXOR        Y10, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y1
+	VPSHUFD      $0xb1, Y1, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        192(SP), Y5, Y5
+	VPXOR        Y5, Y0, Y0
+	VPXOR        224(SP), Y3, Y3
+	VPXOR        Y3, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y5
+	VPSHUFD      $0xb1, Y5, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        192(SP), Y9, Y9
+	VPXOR        Y9, Y4, Y4
+	VPXOR        224(SP), Y7, Y7
+	VPXOR        Y7, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y3
+	VPMULUDQ     Y12, Y2, Y9
+	VPSHUFD      $0xb1, Y9, Y0
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        256(SP), Y1, Y1
 	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
-	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
+	VPXOR        288(SP), Y8, Y8
+	VPXOR        Y8, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPMULUDQ     Y12, Y6, Y1
+	VPSHUFD      $0xb1, Y1, Y4
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        256(SP), Y5, Y5
 	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
+	VPXOR        288(SP), Y10, Y10
+	VPXOR        Y10, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y5
+	VPSHUFD      $0xb1, Y5, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        320(SP), Y9, Y9
+	VPXOR        Y9, Y0, Y0
+	VPXOR        352(SP), Y3, Y3
+	VPXOR        Y3, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y9
+	VPSHUFD      $0xb1, Y9, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        320(SP), Y1, Y1
+	VPXOR        Y1, Y4, Y4
+	VPXOR        352(SP), Y7, Y7
 	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
-	ADDL         $0x9e3779b9, BX
-	ADDL         $0xbb67ae85, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
+	VPMULUDQ     Y11, Y0, Y3
+	VPMULUDQ     Y12, Y2, Y1
+	VPSHUFD      $0xb1, Y1, Y0
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        384(SP), Y5, Y5
+	VPXOR        Y5, Y0, Y0
+	VPXOR        416(SP), Y8, Y8
+	VPXOR        Y8, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPMULUDQ     Y12, Y6, Y5
+	VPSHUFD      $0xb1, Y5, Y4
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        384(SP), Y9, Y9
+	VPXOR        Y9, Y4, Y4
+	VPXOR        416(SP), Y10, Y10
+	VPXOR        Y10, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y9
+	VPSHUFD      $0xb1, Y9, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        448(SP), Y1, Y1
 	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
+	VPXOR        480(SP), Y3, Y3
 	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y1
+	VPSHUFD      $0xb1, Y1, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        448(SP), Y5, Y5
 	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
+	VPXOR        480(SP), Y7, Y7
 	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
-	ADDL         $0x9e3779b9, BX
-	ADDL         $0xbb67ae85, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
-	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
+	VPMULUDQ     Y11, Y0, Y3
+	VPMULUDQ     Y12, Y2, Y5
+	VPSHUFD      $0xb1, Y5, Y0
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        512(SP), Y9, Y9
+	VPXOR        Y9, Y0, Y0
+	VPXOR        544(SP), Y8, Y8
+	VPXOR        Y8, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPMULUDQ     Y12, Y6, Y9
+	VPSHUFD      $0xb1, Y9, Y4
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        512(SP), Y1, Y1
+	VPXOR        Y1, Y4, Y4
+	VPXOR        544(SP), Y10, Y10
+	VPXOR        Y10, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y1
+	VPSHUFD      $0xb1, Y1, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        576(SP), Y5, Y5
+	VPXOR        Y5, Y0, Y0
+	VPXOR        608(SP), Y3, Y3
 	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
-	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y5
+	VPSHUFD      $0xb1, Y5, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        576(SP), Y9, Y9
+	VPXOR        Y9, Y4, Y4
+	VPXOR        608(SP), Y7, Y7
 	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
-	ADDL         $0x9e3779b9, BX
-	ADDL         $0xbb67ae85, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
-	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
-	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
-	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
-	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
-	ADDL         $0x9e3779b9, BX
-	ADDL         $0xbb67ae85, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
-	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
-	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
-	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
-	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
-	ADDL         $0x9e3779b9, BX
-	ADDL         $0xbb67ae85, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
-	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
-	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
-	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
-	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
-	ADDL         $0x9e3779b9, BX
-	ADDL         $0xbb67ae85, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
-	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
-	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
-	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
-	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
-	ADDL         $0x9e3779b9, BX
-	ADDL         $0xbb67ae85, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
-	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
-	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
-	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
-	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
-	ADDL         $0x9e3779b9, BX
-	ADDL         $0xbb67ae85, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
-	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
-	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
-	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
-	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
 	VPSLLQ       $0x20, Y1, Y1
-	VPSLLQ       $0x20, Y3, Y3
+	VPSLLQ       $0x20, Y8, Y8
 	VPBLENDD     $0xaa, Y1, Y0, Y0
-	VPBLENDD     $0xaa, Y3, Y2, Y2
+	VPBLENDD     $0xaa, Y8, Y2, Y2
 	VPUNPCKHQDQ  Y2, Y0, Y1
 	VPUNPCKLQDQ  Y2, Y0, Y0
 	VMOVUPS      Y0, (DI)
 	VMOVUPS      Y1, 32(DI)
 	VPSLLQ       $0x20, Y5, Y5
-	VPSLLQ       $0x20, Y7, Y7
+	VPSLLQ       $0x20, Y10, Y10
 	VPBLENDD     $0xaa, Y5, Y4, Y4
-	VPBLENDD     $0xaa, Y7, Y6, Y6
+	VPBLENDD     $0xaa, Y10, Y6, Y6
 	VPUNPCKHQDQ  Y6, Y4, Y5
 	VPUNPCKLQDQ  Y6, Y4, Y4
 	VMOVUPS      Y4, 64(DI)
@@ -339,7 +307,7 @@ end:
 
 // func philoxDropout(dst *float32, src *float32, groups int, call uint64, step uint32, site uint32, key0 uint32, key1 uint32, threshold uint32, scale float32)
 // Requires: AVX, AVX2
-TEXT ·philoxDropout(SB), NOSPLIT, $0-56
+TEXT ·philoxDropout(SB), NOSPLIT, $672-56
 	MOVQ         dst+0(FP), DI
 	MOVQ         src+8(FP), SI
 	MOVQ         groups+16(FP), CX
@@ -348,6 +316,100 @@ TEXT ·philoxDropout(SB), NOSPLIT, $0-56
 	MOVL         site+36(FP), R9
 	MOVL         key0+40(FP), R14
 	MOVL         key1+44(FP), R11
+	MOVL         $0xd2511f53, BX
+	VMOVQ        BX, X11
+	VPBROADCASTQ X11, Y11
+	MOVL         $0xcd9e8d57, BX
+	VMOVQ        BX, X12
+	VPBROADCASTQ X12, Y12
+
+	// The first round: low half of the product, upper half with key 0, site with key 1.
+	IMULQ        R10, BX
+	XORL         R11, R9
+	MOVL         BX, R12
+	SHRQ         $0x20, BX
+	XORL         R14, BX
+	VMOVQ        BX, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, (SP)
+	VMOVQ        R12, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 32(SP)
+	VMOVQ        R9, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 640(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 64(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 96(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 128(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 160(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 192(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 224(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 256(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 288(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 320(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 352(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 384(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 416(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 448(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 480(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 512(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 544(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 576(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 608(SP)
 	VBROADCASTSS scale+52(FP), Y13
 	VBROADCASTSS threshold+48(FP), Y14
 
@@ -357,319 +419,509 @@ group:
 	VMOVQ        R8, X0
 	VPBROADCASTQ X0, Y0
 	VPADDQ       order<>+0(SB), Y0, Y0
-	VPSRLQ       $0x20, Y0, Y1
-	VMOVQ        R10, X2
-	VPBROADCASTQ X2, Y2
-	VMOVQ        R9, X3
-	VPBROADCASTQ X3, Y3
 	ADDQ         $0x04, R8
 	VMOVQ        R8, X4
 	VPBROADCASTQ X4, Y4
 	VPADDQ       order<>+0(SB), Y4, Y4
-	VPSRLQ       $0x20, Y4, Y5
-	VMOVQ        R10, X6
-	VPBROADCASTQ X6, Y6
-	VMOVQ        R9, X7
-	VPBROADCASTQ X7, Y7
 	ADDQ         $0x04, R8
-	MOVL         R14, BX
-	MOVL         R11, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
+	VPMULUDQ     Y11, Y0, Y3
+	VPSRLQ       $0x20, Y0, Y1
+	VPXOR        (SP), Y1, Y0
+	VMOVDQU      32(SP), Y1
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        640(SP), Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPSRLQ       $0x20, Y4, Y5
+	VPXOR        (SP), Y5, Y4
+	VMOVDQU      32(SP), Y5
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        640(SP), Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y9
+	VPSHUFD      $0xb1, Y9, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        64(SP), Y1, Y1
 	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
+	VPXOR        96(SP), Y3, Y3
 	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y1
+	VPSHUFD      $0xb1, Y1, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        64(SP), Y5, Y5
 	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
+	VPXOR        96(SP), Y7, Y7
 	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
-	ADDL         $0x9e3779b9, BX
-	ADDL         $0xbb67ae85, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
+	VPMULUDQ     Y11, Y0, Y3
+	VPMULUDQ     Y12, Y2, Y5
+	VPSHUFD      $0xb1, Y5, Y0
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        128(SP), Y9, Y9
+	VPXOR        Y9, Y0, Y0
+	VPXOR        160(SP), Y8, Y8
+	VPXOR        Y8, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPMULUDQ     Y12, Y6, Y9
+	VPSHUFD      $0xb1, Y9, Y4
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        128(SP), Y1, Y1
+	VPXOR        Y1, Y4, Y4
+	VPXOR        160(SP), Y10, Y10
+	VPXOR        Y10, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y1
+	VPSHUFD      $0xb1, Y1, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        192(SP), Y5, Y5
+	VPXOR        Y5, Y0, Y0
+	VPXOR        224(SP), Y3, Y3
+	VPXOR        Y3, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y5
+	VPSHUFD      $0xb1, Y5, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        192(SP), Y9, Y9
+	VPXOR        Y9, Y4, Y4
+	VPXOR        224(SP), Y7, Y7
+	VPXOR        Y7, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y3
+	VPMULUDQ     Y12, Y2, Y9
+	VPSHUFD      $0xb1, Y9, Y0
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        256(SP), Y1, Y1
 	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
-	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
+	VPXOR        288(SP), Y8, Y8
+	VPXOR        Y8, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPMULUDQ     Y12, Y6, Y1
+	VPSHUFD      $0xb1, Y1, Y4
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        256(SP), Y5, Y5
 	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
+	VPXOR        288(SP), Y10, Y10
+	VPXOR        Y10, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y5
+	VPSHUFD      $0xb1, Y5, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        320(SP), Y9, Y9
+	VPXOR        Y9, Y0, Y0
+	VPXOR        352(SP), Y3, Y3
+	VPXOR        Y3, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y9
+	VPSHUFD      $0xb1, Y9, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        320(SP), Y1, Y1
+	VPXOR        Y1, Y4, Y4
+	VPXOR        352(SP), Y7, Y7
 	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
-	ADDL         $0x9e3779b9, BX
-	ADDL         $0xbb67ae85, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
+	VPMULUDQ     Y11, Y0, Y3
+	VPMULUDQ     Y12, Y2, Y1
+	VPSHUFD      $0xb1, Y1, Y0
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        384(SP), Y5, Y5
+	VPXOR        Y5, Y0, Y0
+	VPXOR        416(SP), Y8, Y8
+	VPXOR        Y8, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPMULUDQ     Y12, Y6, Y5
+	VPSHUFD      $0xb1, Y5, Y4
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        384(SP), Y9, Y9
+	VPXOR        Y9, Y4, Y4
+	VPXOR        416(SP), Y10, Y10
+	VPXOR        Y10, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y9
+	VPSHUFD      $0xb1, Y9, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        448(SP), Y1, Y1
 	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
+	VPXOR        480(SP), Y3, Y3
 	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y1
+	VPSHUFD      $0xb1, Y1, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        448(SP), Y5, Y5
 	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
+	VPXOR        480(SP), Y7, Y7
 	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
-	ADDL         $0x9e3779b9, BX
-	ADDL         $0xbb67ae85, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
-	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
+	VPMULUDQ     Y11, Y0, Y3
+	VPMULUDQ     Y12, Y2, Y5
+	VPSHUFD      $0xb1, Y5, Y0
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        512(SP), Y9, Y9
+	VPXOR        Y9, Y0, Y0
+	VPXOR        544(SP), Y8, Y8
+	VPXOR        Y8, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPMULUDQ     Y12, Y6, Y9
+	VPSHUFD      $0xb1, Y9, Y4
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        512(SP), Y1, Y1
+	VPXOR        Y1, Y4, Y4
+	VPXOR        544(SP), Y10, Y10
+	VPXOR        Y10, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y1
+	VPSHUFD      $0xb1, Y1, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        576(SP), Y5, Y5
+	VPXOR        Y5, Y0, Y0
+	VPXOR        608(SP), Y3, Y3
 	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
-	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y5
+	VPSHUFD      $0xb1, Y5, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        576(SP), Y9, Y9
+	VPXOR        Y9, Y4, Y4
+	VPXOR        608(SP), Y7, Y7
 	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
-	ADDL         $0x9e3779b9, BX
-	ADDL         $0xbb67ae85, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
-	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
-	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
-	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
-	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
-	ADDL         $0x9e3779b9, BX
-	ADDL         $0xbb67ae85, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
-	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
-	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
-	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
-	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
-	ADDL         $0x9e3779b9, BX
-	ADDL         $0xbb67ae85, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
-	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
-	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
-	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
-	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
-	ADDL         $0x9e3779b9, BX
-	ADDL         $0xbb67ae85, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
-	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
-	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
-	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
-	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
-	ADDL         $0x9e3779b9, BX
-	ADDL         $0xbb67ae85, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
-	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
-	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
-	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
-	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
-	ADDL         $0x9e3779b9, BX
-	ADDL         $0xbb67ae85, R12
-	VMOVQ        BX, X10
-	VPBROADCASTQ X10, Y10
-	VMOVQ        R12, X11
-	VPBROADCASTQ X11, Y11
-	VPMULUDQ     mul0<>+0(SB), Y0, Y8
-	VPMULUDQ     mul1<>+0(SB), Y2, Y9
-	VPSRLQ       $0x20, Y9, Y0
-	VPSRLQ       $0x20, Y8, Y2
-	VPXOR        Y1, Y0, Y0
-	VPXOR        Y10, Y0, Y0
-	VPXOR        Y3, Y2, Y2
-	VPXOR        Y11, Y2, Y2
-	VMOVDQA      Y9, Y1
-	VMOVDQA      Y8, Y3
-	VPMULUDQ     mul0<>+0(SB), Y4, Y8
-	VPMULUDQ     mul1<>+0(SB), Y6, Y9
-	VPSRLQ       $0x20, Y9, Y4
-	VPSRLQ       $0x20, Y8, Y6
-	VPXOR        Y5, Y4, Y4
-	VPXOR        Y10, Y4, Y4
-	VPXOR        Y7, Y6, Y6
-	VPXOR        Y11, Y6, Y6
-	VMOVDQA      Y9, Y5
-	VMOVDQA      Y8, Y7
 	VPSLLQ       $0x20, Y1, Y1
-	VPSLLQ       $0x20, Y3, Y3
+	VPSLLQ       $0x20, Y8, Y8
 	VPBLENDD     $0xaa, Y1, Y0, Y0
-	VPBLENDD     $0xaa, Y3, Y2, Y2
+	VPBLENDD     $0xaa, Y8, Y2, Y2
 	VPUNPCKHQDQ  Y2, Y0, Y1
 	VPUNPCKLQDQ  Y2, Y0, Y0
-	VPMAXUD      Y14, Y0, Y12
-	VPCMPEQD     Y12, Y0, Y0
-	VMOVUPS      (SI), Y12
-	VMULPS       Y13, Y12, Y12
-	VANDPS       Y12, Y0, Y0
+	VPMAXUD      Y14, Y0, Y15
+	VPCMPEQD     Y15, Y0, Y0
+	VMULPS       (SI), Y13, Y15
+	VANDPS       Y15, Y0, Y0
 	VMOVUPS      Y0, (DI)
-	VPMAXUD      Y14, Y1, Y12
-	VPCMPEQD     Y12, Y1, Y1
-	VMOVUPS      32(SI), Y12
-	VMULPS       Y13, Y12, Y12
-	VANDPS       Y12, Y1, Y1
+	VPMAXUD      Y14, Y1, Y15
+	VPCMPEQD     Y15, Y1, Y1
+	VMULPS       32(SI), Y13, Y15
+	VANDPS       Y15, Y1, Y1
 	VMOVUPS      Y1, 32(DI)
 	VPSLLQ       $0x20, Y5, Y5
-	VPSLLQ       $0x20, Y7, Y7
+	VPSLLQ       $0x20, Y10, Y10
 	VPBLENDD     $0xaa, Y5, Y4, Y4
-	VPBLENDD     $0xaa, Y7, Y6, Y6
+	VPBLENDD     $0xaa, Y10, Y6, Y6
 	VPUNPCKHQDQ  Y6, Y4, Y5
 	VPUNPCKLQDQ  Y6, Y4, Y4
-	VPMAXUD      Y14, Y4, Y12
-	VPCMPEQD     Y12, Y4, Y4
-	VMOVUPS      64(SI), Y12
-	VMULPS       Y13, Y12, Y12
-	VANDPS       Y12, Y4, Y4
+	VPMAXUD      Y14, Y4, Y15
+	VPCMPEQD     Y15, Y4, Y4
+	VMULPS       64(SI), Y13, Y15
+	VANDPS       Y15, Y4, Y4
 	VMOVUPS      Y4, 64(DI)
-	VPMAXUD      Y14, Y5, Y12
-	VPCMPEQD     Y12, Y5, Y5
-	VMOVUPS      96(SI), Y12
-	VMULPS       Y13, Y12, Y12
-	VANDPS       Y12, Y5, Y5
+	VPMAXUD      Y14, Y5, Y15
+	VPCMPEQD     Y15, Y5, Y5
+	VMULPS       96(SI), Y13, Y15
+	VANDPS       Y15, Y5, Y5
 	VMOVUPS      Y5, 96(DI)
 	ADDQ         $0x00000080, DI
 	ADDQ         $0x00000080, SI
+	JMP          group
+
+end:
+	VZEROUPPER
+	RET
+
+// func philoxKeep(dst *byte, groups int, call uint64, step uint32, site uint32, key0 uint32, key1 uint32, threshold uint32)
+// Requires: AVX, AVX2
+TEXT ·philoxKeep(SB), NOSPLIT, $672-44
+	MOVQ         dst+0(FP), DI
+	MOVQ         groups+8(FP), CX
+	MOVQ         call+16(FP), R8
+	MOVL         step+24(FP), R10
+	MOVL         site+28(FP), R9
+	MOVL         key0+32(FP), R14
+	MOVL         key1+36(FP), R11
+	MOVL         $0xd2511f53, BX
+	VMOVQ        BX, X11
+	VPBROADCASTQ X11, Y11
+	MOVL         $0xcd9e8d57, BX
+	VMOVQ        BX, X12
+	VPBROADCASTQ X12, Y12
+
+	// The first round: low half of the product, upper half with key 0, site with key 1.
+	IMULQ        R10, BX
+	XORL         R11, R9
+	MOVL         BX, R12
+	SHRQ         $0x20, BX
+	XORL         R14, BX
+	VMOVQ        BX, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, (SP)
+	VMOVQ        R12, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 32(SP)
+	VMOVQ        R9, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 640(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 64(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 96(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 128(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 160(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 192(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 224(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 256(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 288(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 320(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 352(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 384(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 416(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 448(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 480(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 512(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 544(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 576(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 608(SP)
+	VBROADCASTSS threshold+40(FP), Y14
+
+group:
+	SUBQ         $0x01, CX
+	JL           end
+	VMOVQ        R8, X0
+	VPBROADCASTQ X0, Y0
+	VPADDQ       order<>+0(SB), Y0, Y0
+	ADDQ         $0x04, R8
+	VMOVQ        R8, X4
+	VPBROADCASTQ X4, Y4
+	VPADDQ       order<>+0(SB), Y4, Y4
+	ADDQ         $0x04, R8
+	VPMULUDQ     Y11, Y0, Y3
+	VPSRLQ       $0x20, Y0, Y1
+	VPXOR        (SP), Y1, Y0
+	VMOVDQU      32(SP), Y1
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        640(SP), Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPSRLQ       $0x20, Y4, Y5
+	VPXOR        (SP), Y5, Y4
+	VMOVDQU      32(SP), Y5
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        640(SP), Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y9
+	VPSHUFD      $0xb1, Y9, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        64(SP), Y1, Y1
+	VPXOR        Y1, Y0, Y0
+	VPXOR        96(SP), Y3, Y3
+	VPXOR        Y3, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y1
+	VPSHUFD      $0xb1, Y1, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        64(SP), Y5, Y5
+	VPXOR        Y5, Y4, Y4
+	VPXOR        96(SP), Y7, Y7
+	VPXOR        Y7, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y3
+	VPMULUDQ     Y12, Y2, Y5
+	VPSHUFD      $0xb1, Y5, Y0
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        128(SP), Y9, Y9
+	VPXOR        Y9, Y0, Y0
+	VPXOR        160(SP), Y8, Y8
+	VPXOR        Y8, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPMULUDQ     Y12, Y6, Y9
+	VPSHUFD      $0xb1, Y9, Y4
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        128(SP), Y1, Y1
+	VPXOR        Y1, Y4, Y4
+	VPXOR        160(SP), Y10, Y10
+	VPXOR        Y10, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y1
+	VPSHUFD      $0xb1, Y1, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        192(SP), Y5, Y5
+	VPXOR        Y5, Y0, Y0
+	VPXOR        224(SP), Y3, Y3
+	VPXOR        Y3, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y5
+	VPSHUFD      $0xb1, Y5, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        192(SP), Y9, Y9
+	VPXOR        Y9, Y4, Y4
+	VPXOR        224(SP), Y7, Y7
+	VPXOR        Y7, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y3
+	VPMULUDQ     Y12, Y2, Y9
+	VPSHUFD      $0xb1, Y9, Y0
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        256(SP), Y1, Y1
+	VPXOR        Y1, Y0, Y0
+	VPXOR        288(SP), Y8, Y8
+	VPXOR        Y8, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPMULUDQ     Y12, Y6, Y1
+	VPSHUFD      $0xb1, Y1, Y4
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        256(SP), Y5, Y5
+	VPXOR        Y5, Y4, Y4
+	VPXOR        288(SP), Y10, Y10
+	VPXOR        Y10, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y5
+	VPSHUFD      $0xb1, Y5, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        320(SP), Y9, Y9
+	VPXOR        Y9, Y0, Y0
+	VPXOR        352(SP), Y3, Y3
+	VPXOR        Y3, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y9
+	VPSHUFD      $0xb1, Y9, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        320(SP), Y1, Y1
+	VPXOR        Y1, Y4, Y4
+	VPXOR        352(SP), Y7, Y7
+	VPXOR        Y7, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y3
+	VPMULUDQ     Y12, Y2, Y1
+	VPSHUFD      $0xb1, Y1, Y0
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        384(SP), Y5, Y5
+	VPXOR        Y5, Y0, Y0
+	VPXOR        416(SP), Y8, Y8
+	VPXOR        Y8, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPMULUDQ     Y12, Y6, Y5
+	VPSHUFD      $0xb1, Y5, Y4
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        384(SP), Y9, Y9
+	VPXOR        Y9, Y4, Y4
+	VPXOR        416(SP), Y10, Y10
+	VPXOR        Y10, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y9
+	VPSHUFD      $0xb1, Y9, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        448(SP), Y1, Y1
+	VPXOR        Y1, Y0, Y0
+	VPXOR        480(SP), Y3, Y3
+	VPXOR        Y3, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y1
+	VPSHUFD      $0xb1, Y1, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        448(SP), Y5, Y5
+	VPXOR        Y5, Y4, Y4
+	VPXOR        480(SP), Y7, Y7
+	VPXOR        Y7, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y3
+	VPMULUDQ     Y12, Y2, Y5
+	VPSHUFD      $0xb1, Y5, Y0
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        512(SP), Y9, Y9
+	VPXOR        Y9, Y0, Y0
+	VPXOR        544(SP), Y8, Y8
+	VPXOR        Y8, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPMULUDQ     Y12, Y6, Y9
+	VPSHUFD      $0xb1, Y9, Y4
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        512(SP), Y1, Y1
+	VPXOR        Y1, Y4, Y4
+	VPXOR        544(SP), Y10, Y10
+	VPXOR        Y10, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y1
+	VPSHUFD      $0xb1, Y1, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        576(SP), Y5, Y5
+	VPXOR        Y5, Y0, Y0
+	VPXOR        608(SP), Y3, Y3
+	VPXOR        Y3, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y5
+	VPSHUFD      $0xb1, Y5, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        576(SP), Y9, Y9
+	VPXOR        Y9, Y4, Y4
+	VPXOR        608(SP), Y7, Y7
+	VPXOR        Y7, Y6, Y6
+	VPSLLQ       $0x20, Y1, Y1
+	VPSLLQ       $0x20, Y8, Y8
+	VPBLENDD     $0xaa, Y1, Y0, Y0
+	VPBLENDD     $0xaa, Y8, Y2, Y2
+	VPUNPCKHQDQ  Y2, Y0, Y1
+	VPUNPCKLQDQ  Y2, Y0, Y0
+	VPMAXUD      Y14, Y0, Y15
+	VPCMPEQD     Y15, Y0, Y0
+	VMOVMSKPS    Y0, BX
+	MOVB         BL, (DI)
+	VPMAXUD      Y14, Y1, Y15
+	VPCMPEQD     Y15, Y1, Y1
+	VMOVMSKPS    Y1, BX
+	MOVB         BL, 1(DI)
+	VPSLLQ       $0x20, Y5, Y5
+	VPSLLQ       $0x20, Y10, Y10
+	VPBLENDD     $0xaa, Y5, Y4, Y4
+	VPBLENDD     $0xaa, Y10, Y6, Y6
+	VPUNPCKHQDQ  Y6, Y4, Y5
+	VPUNPCKLQDQ  Y6, Y4, Y4
+	VPMAXUD      Y14, Y4, Y15
+	VPCMPEQD     Y15, Y4, Y4
+	VMOVMSKPS    Y4, BX
+	MOVB         BL, 2(DI)
+	VPMAXUD      Y14, Y5, Y15
+	VPCMPEQD     Y15, Y5, Y5
+	VMOVMSKPS    Y5, BX
+	MOVB         BL, 3(DI)
+	ADDQ         $0x00000004, DI
 	JMP          group
 
 end:

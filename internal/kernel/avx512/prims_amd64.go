@@ -99,8 +99,11 @@ func adamW(w, g, m, v []float32, c *blocked.AdamWScalars) {
 	vecAdamW(ptr(w), at(g, w), at(m, w), at(v, w), c.Keep, c.Clip, c.OneB1, c.Beta2, c.OneB2, c.Rate, c.Root, c.Eps, len(w))
 }
 
-// groupCalls is how many Philox calls one group of philoxWords and philoxDropout makes.
-const groupCalls = 16
+// groupCalls is how many Philox calls one group of philoxDropout and philoxKeep makes, wordCalls one of philoxWords.
+const (
+	groupCalls = 32
+	wordCalls  = 16
+)
 
 // dropout is blocked.Prims.Dropout: whole groups in vectors; the rest through a buffer of words.
 func dropout(dst, src []float32, element uint64, c blocked.Counter, threshold uint32, scale float32) {
@@ -119,7 +122,7 @@ func dropout(dst, src []float32, element uint64, c blocked.Counter, threshold ui
 		return
 	}
 	var words [4 * groupCalls]uint32
-	philoxWords(&words[0], 1, element/4, c.Step, c.Site, c.Key[0], c.Key[1])
+	philoxWords(&words[0], groupCalls/wordCalls, element/4, c.Step, c.Site, c.Key[0], c.Key[1])
 	for i := range dst {
 		if words[i] >= threshold {
 			dst[i] = src[i] * scale
@@ -132,10 +135,10 @@ func dropout(dst, src []float32, element uint64, c blocked.Counter, threshold ui
 // dropoutHalf is blocked.Prims.DropoutHalf, by groups of words.
 func dropoutHalf(dst, src []float32, call uint64, c blocked.Counter, threshold uint32, scale float32) {
 	src = src[:len(dst)]
-	var words [4 * groupCalls]uint32
+	var words [4 * wordCalls]uint32
 	for len(dst) > 0 {
 		philoxWords(&words[0], 1, call, c.Step, c.Site, c.Key[0], c.Key[1])
-		n := min(len(dst), 8*groupCalls)
+		n := min(len(dst), 8*wordCalls)
 		for i := range n {
 			if words[i/2]>>(16*(i&1))&0xffff >= threshold {
 				dst[i] = src[i] * scale
@@ -143,6 +146,6 @@ func dropoutHalf(dst, src []float32, call uint64, c blocked.Counter, threshold u
 				dst[i] = 0
 			}
 		}
-		dst, src, call = dst[n:], src[n:], call+groupCalls
+		dst, src, call = dst[n:], src[n:], call+wordCalls
 	}
 }
