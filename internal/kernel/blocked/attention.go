@@ -239,7 +239,7 @@ func (k *Kernels) attentionRows(w *attentionScratch, head int, it attentionItem)
 type tileOf struct {
 	head, i0, i1, j0, j1 int
 	ld                   int  // of the tile of scores
-	straight, far        bool // slots are distances plus a constant here; there is one slot only
+	straight, far        bool // slots are distances plus a constant here (none is passed over, then); there is one slot only
 	slot                 int  // when far
 	keyBase, keyW        int  // window of the reversed key table: its first row, a multiple of 16, and its width
 	queryBase, queryW    int  // window of the query table
@@ -260,7 +260,7 @@ func (k *Kernels) scores(w *attentionScratch, t *tileOf, qkv matrix) {
 	}
 	rLo, rHi := t.i0-t.j1+1, t.i1-1-t.j0
 	lo, hi := c.slot(rLo), c.slot(rHi)
-	t.straight, t.far, t.slot = hi-lo == rHi-rLo, hi == lo, lo
+	t.straight, t.far, t.slot = c.smooth && hi-lo == rHi-rLo, hi == lo, lo
 	if c.c2p {
 		first := c.k2 - 1 - hi
 		t.keyBase = first &^ 15

@@ -1,0 +1,5 @@
+//go:build !amd64 || noasm
+
+package blocked_test
+
+var probes map[string]probe
