@@ -36,6 +36,11 @@ func ptr(s []float32) *float32 { return unsafe.SliceData(s) }
 // tile is blocked.Format.Tile: one panel of B when that is enough, else two.
 func tile(k int, a, b []float32, stride int, c []float32, ldc int, bias []float32, m, n int, add bool) {
 	_ = c[(m-1)*ldc+n-1]
+	panels(k, ptr(a), ptr(b), stride, ptr(c), ldc, ptr(bias), m, n, add, ptr(b))
+}
+
+// panels multiplies one panel of A by one or two of B with the lowest tile that holds m rows; next is prefetched.
+func panels(k int, a, b *float32, stride int, c *float32, ldc int, bias *float32, m, n int, add bool, next *float32) {
 	mask := uint32(1)<<n - 1
 	if n == 32 {
 		mask = ^uint32(0)
@@ -44,37 +49,92 @@ func tile(k int, a, b []float32, stride int, c []float32, ldc int, bias []float3
 	if add {
 		sum = 1
 	}
-	if n <= 16 {
-		gemm14x16(k, ptr(a), ptr(b), 0, ptr(c), 4*ldc, ptr(bias), m, mask, sum)
-		return
+	switch {
+	case n <= 16:
+		gemm14x16(k, a, b, 0, c, 4*ldc, bias, m, mask, sum, next)
+	case m <= 2:
+		gemm2x32(k, a, b, 4*stride, c, 4*ldc, bias, m, mask, sum, next)
+	case m <= 5:
+		gemm5x32(k, a, b, 4*stride, c, 4*ldc, bias, m, mask, sum, next)
+	case m <= 8:
+		gemm8x32(k, a, b, 4*stride, c, 4*ldc, bias, m, mask, sum, next)
+	case m <= 11:
+		gemm11x32(k, a, b, 4*stride, c, 4*ldc, bias, m, mask, sum, next)
+	default:
+		gemm14x32(k, a, b, 4*stride, c, 4*ldc, bias, m, mask, sum, next)
 	}
-	gemm14x32(k, ptr(a), ptr(b), 4*stride, ptr(c), 4*ldc, ptr(bias), m, mask, sum)
 }
 
-func packRows(dst []float32, width int, from blocked.Values, at, ld, rows, k int) {
-	if from.BF16 != nil {
-		portable.Single.PackRows(dst, width, from, at, ld, rows, k)
+// sweep is blocked.Format.Sweep: a pair of panels of B stays in the L1 cache while the panels of A pass, of which the
+// first ones ask for the next pair.
+func sweep(m, n, k int, a, b []float32, stride int, c []float32, ldc int, bias []float32, add bool) {
+	if m == 0 || n == 0 {
 		return
 	}
-	src := from.F32
-	if k == 0 {
-		return
+	_, _ = a[(m+mr-1)/mr*mr*k:], b[(n-1)/16*stride+16*k:]
+	_ = c[(m-1)*ldc+n-1]
+	for j := 0; j < n; j += 32 {
+		cols := min(32, n-j)
+		at, next := b[j/16*stride:], 0
+		if j+32 < n {
+			next = 2 * stride
+		}
+		var start *float32
+		if bias != nil {
+			start = &bias[j]
+		}
+		for i := 0; i < m; i += mr {
+			panels(k, ptr(a[i*k:]), ptr(at), stride, ptr(c[i*ldc+j:]), ldc, start, min(mr, m-i), cols, add, ptr(at[next:]))
+			if next += 8 * k; next+8*k > min(len(at), 2*stride+32*k) {
+				next = 0
+			}
+		}
 	}
-	_, _ = dst[k*width-1], src[at+(rows-1)*ld+k-1]
-	packRows16(ptr(dst), width, ptr(src[at:]), 4*ld, rows, k)
 }
 
-func packCols(dst []float32, width int, from blocked.Values, at, ld, cols, k int) {
-	if from.BF16 != nil {
-		portable.Single.PackCols(dst, width, from, at, ld, cols, k)
+// mr is the height of a panel of A.
+const mr = 14
+
+// source checks that a panel lies in dst and its elements lie in src, and returns where they start.
+func source[T any](dst []float32, words int, src []T, at, ld, rows, k int) *T {
+	_, _ = dst[words-1], src[at+(rows-1)*ld+k-1]
+	return &src[at]
+}
+
+func packRowsOf(dst []float32, width int, src blocked.Values, at, ld, rows, k int) {
+	switch {
+	case k == 0:
+	case src.BF16 != nil:
+		packRowsWidened(ptr(dst), width, (*uint16)(source(dst, k*width, src.BF16, at, ld, rows, k)), 2*ld, rows, k)
+	default:
+		packRows(ptr(dst), width, source(dst, k*width, src.F32, at, ld, rows, k), 4*ld, rows, k)
+	}
+}
+
+func packColsOf(dst []float32, width int, src blocked.Values, at, ld, cols, k int) {
+	switch {
+	case k == 0:
+	case src.BF16 != nil:
+		packColsWidened(ptr(dst), width, (*uint16)(source(dst, k*width, src.BF16, at, ld, k, cols)), 2*ld, cols, k)
+	default:
+		packCols(ptr(dst), width, source(dst, k*width, src.F32, at, ld, k, cols), 4*ld, cols, k)
+	}
+}
+
+func packRowsHalf(dst []float32, width int, src blocked.Values, at, ld, rows, k int) {
+	if k == 0 || src.BF16 != nil {
+		packRowsOf(dst, width, src, at, ld, rows, k)
 		return
 	}
-	src := from.F32
-	if k == 0 {
+	packRowsRounded(ptr(dst), width, source(dst, k*width, src.F32, at, ld, rows, k), 4*ld, rows, k)
+}
+
+func packColsHalf(dst []float32, width int, src blocked.Values, at, ld, cols, k int) {
+	if k == 0 || src.BF16 != nil {
+		packColsOf(dst, width, src, at, ld, cols, k)
 		return
 	}
-	_, _ = dst[k*width-1], src[at+(k-1)*ld+cols-1]
-	packCols16(ptr(dst), width, ptr(src[at:]), 4*ld, cols, k)
+	packColsRounded(ptr(dst), width, source(dst, k*width, src.F32, at, ld, k, cols), 4*ld, cols, k)
 }
 
 func addTransposed(dst []float32, ldd int, src []float32, lds, rows, cols int) {

@@ -4,15 +4,35 @@
 
 package avx512
 
-// gemm14x32 sets the tile of C with m ≤ 14 rows and the columns of mask to bias + A·B, or adds that to it. The second panel of B begins stride bytes after the first; ldc is in bytes.
+// gemm14x32 sets the tile of C with m ≤ 14 rows and the columns of mask to bias + A·B, or adds that to it. The second panel of B begins stride bytes after the first; ldc is in bytes; next is prefetched.
 //
 //go:noescape
-func gemm14x32(k int, a *float32, b *float32, stride int, c *float32, ldc int, bias *float32, m int, mask uint32, add int)
+func gemm14x32(k int, a *float32, b *float32, stride int, c *float32, ldc int, bias *float32, m int, mask uint32, add int, next *float32)
 
-// gemm14x16 sets the tile of C with m ≤ 14 rows and the columns of mask to bias + A·B, or adds that to it. The second panel of B begins stride bytes after the first; ldc is in bytes.
+// gemm11x32 sets the tile of C with m ≤ 11 rows and the columns of mask to bias + A·B, or adds that to it. The second panel of B begins stride bytes after the first; ldc is in bytes; next is prefetched.
 //
 //go:noescape
-func gemm14x16(k int, a *float32, b *float32, stride int, c *float32, ldc int, bias *float32, m int, mask uint32, add int)
+func gemm11x32(k int, a *float32, b *float32, stride int, c *float32, ldc int, bias *float32, m int, mask uint32, add int, next *float32)
+
+// gemm8x32 sets the tile of C with m ≤ 8 rows and the columns of mask to bias + A·B, or adds that to it. The second panel of B begins stride bytes after the first; ldc is in bytes; next is prefetched.
+//
+//go:noescape
+func gemm8x32(k int, a *float32, b *float32, stride int, c *float32, ldc int, bias *float32, m int, mask uint32, add int, next *float32)
+
+// gemm5x32 sets the tile of C with m ≤ 5 rows and the columns of mask to bias + A·B, or adds that to it. The second panel of B begins stride bytes after the first; ldc is in bytes; next is prefetched.
+//
+//go:noescape
+func gemm5x32(k int, a *float32, b *float32, stride int, c *float32, ldc int, bias *float32, m int, mask uint32, add int, next *float32)
+
+// gemm2x32 sets the tile of C with m ≤ 2 rows and the columns of mask to bias + A·B, or adds that to it. The second panel of B begins stride bytes after the first; ldc is in bytes; next is prefetched.
+//
+//go:noescape
+func gemm2x32(k int, a *float32, b *float32, stride int, c *float32, ldc int, bias *float32, m int, mask uint32, add int, next *float32)
+
+// gemm14x16 sets the tile of C with m ≤ 14 rows and the columns of mask to bias + A·B, or adds that to it. The second panel of B begins stride bytes after the first; ldc is in bytes; next is prefetched.
+//
+//go:noescape
+func gemm14x16(k int, a *float32, b *float32, stride int, c *float32, ldc int, bias *float32, m int, mask uint32, add int, next *float32)
 
 // FMAPeak runs n rounds of 24 fused multiply-adds on 512-bit registers, and touches no memory: 768 FLOP a round.
 func FMAPeak(n int)

@@ -4,15 +4,35 @@
 
 package avx512
 
-// packRows16 sets dst[p·width + i] = src[i·ld + p] for i < rows ≤ 16, p < k, and 0 for rows ≤ i < width ≤ 16; ld is in bytes.
+// packRows sets dst[p·width + i] = src[i·ld + p] for i < rows ≤ 16, p < k, and 0 for rows ≤ i < width ≤ 16; ld is in bytes.
 //
 //go:noescape
-func packRows16(dst *float32, width int, src *float32, ld int, rows int, k int)
+func packRows(dst *float32, width int, src *float32, ld int, rows int, k int)
 
-// packCols16 sets dst[p·width + i] = src[p·ld + i] for i < cols, p < k, and 0 for cols ≤ i < width ≤ 16; ld is in bytes.
+// packCols sets dst[p·width + i] = src[p·ld + i] for i < cols, p < k, and 0 for cols ≤ i < width ≤ 16; ld is in bytes.
 //
 //go:noescape
-func packCols16(dst *float32, width int, src *float32, ld int, cols int, k int)
+func packCols(dst *float32, width int, src *float32, ld int, cols int, k int)
+
+// packRowsRounded sets dst[p·width + i] = src[i·ld + p] for i < rows ≤ 16, p < k, and 0 for rows ≤ i < width ≤ 16, rounded to BF16; ld is in bytes.
+//
+//go:noescape
+func packRowsRounded(dst *float32, width int, src *float32, ld int, rows int, k int)
+
+// packColsRounded sets dst[p·width + i] = src[p·ld + i] for i < cols, p < k, and 0 for cols ≤ i < width ≤ 16, rounded to BF16; ld is in bytes.
+//
+//go:noescape
+func packColsRounded(dst *float32, width int, src *float32, ld int, cols int, k int)
+
+// packRowsWidened sets dst[p·width + i] = src[i·ld + p] for i < rows ≤ 16, p < k, and 0 for rows ≤ i < width ≤ 16, from BF16; ld is in bytes.
+//
+//go:noescape
+func packRowsWidened(dst *float32, width int, src *uint16, ld int, rows int, k int)
+
+// packColsWidened sets dst[p·width + i] = src[p·ld + i] for i < cols, p < k, and 0 for cols ≤ i < width ≤ 16, from BF16; ld is in bytes.
+//
+//go:noescape
+func packColsWidened(dst *float32, width int, src *uint16, ld int, cols int, k int)
 
 // addTransposed16 adds src[j·lds + i] to dst[i·ldd + j] for i < rows ≤ 16, j < cols ≤ 16; strides in bytes.
 //

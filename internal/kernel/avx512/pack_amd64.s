@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func packRows16(dst *float32, width int, src *float32, ld int, rows int, k int)
-// Requires: AVX, AVX512F
-TEXT ·packRows16(SB), NOSPLIT, $0-48
+// func packRows(dst *float32, width int, src *float32, ld int, rows int, k int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·packRows(SB), NOSPLIT, $0-48
 	MOVQ   dst+0(FP), DI
 	MOVQ   width+8(FP), AX
 	MOVQ   src+16(FP), SI
@@ -23,13 +23,16 @@ TEXT ·packRows16(SB), NOSPLIT, $0-48
 	LEAQ   (R8)(DX*4), R9
 	LEAQ   (R9)(DX*4), R10
 	MOVQ   $0x00000010, R12
-	KXNORW K1, K1, K1
+	KXNORD K1, K1, K1
+	KXNORD K4, K4, K4
 
 block:
 	TESTQ CX, CX
 	JLE   end
 	CMPQ  CX, $0x10
 	JGE   whole
+
+	// The last block: masks of its terms, and the number of its words.
 	MOVQ  CX, R12
 	XORL  R13, R13
 	BTSL  R12, R13
@@ -229,10 +232,10 @@ loaded:
 	JLE        end
 	VMOVUPS    Z15, K2, (DI)
 	ADDQ       AX, DI
-	ADDQ       $0x40, SI
-	ADDQ       $0x40, R8
-	ADDQ       $0x40, R9
-	ADDQ       $0x40, R10
+	ADDQ       $0x00000040, SI
+	ADDQ       $0x00000040, R8
+	ADDQ       $0x00000040, R9
+	ADDQ       $0x00000040, R10
 	SUBQ       $0x10, CX
 	JMP        block
 
@@ -240,9 +243,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func packCols16(dst *float32, width int, src *float32, ld int, cols int, k int)
+// func packCols(dst *float32, width int, src *float32, ld int, cols int, k int)
 // Requires: AVX, AVX512F
-TEXT ·packCols16(SB), NOSPLIT, $0-48
+TEXT ·packCols(SB), NOSPLIT, $0-48
 	MOVQ  dst+0(FP), DI
 	MOVQ  width+8(FP), AX
 	MOVQ  src+16(FP), SI
@@ -281,14 +284,780 @@ rest:
 
 one:
 	SUBQ      $0x01, CX
-	JL        end
+	JL        odd
 	VMOVUPS.Z (SI), K1, Z0
 	VMOVUPS   Z0, K2, (DI)
-	ADDQ      DX, SI
+	LEAQ      (SI)(DX*1), SI
 	ADDQ      AX, DI
 	JMP       one
 
+odd:
+	VZEROUPPER
+	RET
+
+// func packRowsRounded(dst *float32, width int, src *float32, ld int, rows int, k int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·packRowsRounded(SB), NOSPLIT, $0-48
+	MOVQ   dst+0(FP), DI
+	MOVQ   width+8(FP), AX
+	MOVQ   src+16(FP), SI
+	MOVQ   ld+24(FP), DX
+	MOVQ   rows+32(FP), BX
+	MOVQ   k+40(FP), CX
+	XORL   R13, R13
+	BTSL   AX, R13
+	SUBL   $0x01, R13
+	KMOVW  R13, K2
+	SHLQ   $0x02, AX
+	LEAQ   (DX)(DX*2), R11
+	LEAQ   (SI)(DX*4), R8
+	LEAQ   (R8)(DX*4), R9
+	LEAQ   (R9)(DX*4), R10
+	MOVQ   $0x00000010, R12
+	KXNORD K1, K1, K1
+	KXNORD K4, K4, K4
+
+block:
+	TESTQ CX, CX
+	JLE   end
+	CMPQ  CX, $0x10
+	JGE   whole
+
+	// The last block: masks of its terms, and the number of its words.
+	MOVQ  CX, R12
+	XORL  R13, R13
+	BTSL  R12, R13
+	SUBL  $0x01, R13
+	KMOVW R13, K1
+
+whole:
+	MOVL         $0x00000001, R13
+	VPBROADCASTD R13, Z28
+	MOVL         $0x00007fff, R13
+	VPBROADCASTD R13, Z29
+	MOVL         $0xffff0000, R13
+	VPBROADCASTD R13, Z30
+	MOVL         $0x00400000, R13
+	VPBROADCASTD R13, Z31
+	VPXORD       Z0, Z0, Z0
+	VPXORD       Z1, Z1, Z1
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+	VPXORD       Z4, Z4, Z4
+	VPXORD       Z5, Z5, Z5
+	VPXORD       Z6, Z6, Z6
+	VPXORD       Z7, Z7, Z7
+	VPXORD       Z8, Z8, Z8
+	VPXORD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	VPXORD       Z11, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+	VPXORD       Z13, Z13, Z13
+	VPXORD       Z14, Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	CMPQ         BX, $0x00
+	JLE          loaded
+	VMOVUPS.Z    (SI), K1, Z0
+	VPSRLD       $0x10, Z0, Z16
+	VPANDD       Z28, Z16, Z16
+	VPADDD       Z29, Z16, Z16
+	VPADDD       Z0, Z16, Z16
+	VCMPPS       $0x03, Z0, Z0, K3
+	VPORD        Z31, Z0, K3, Z16
+	VPANDD       Z30, Z16, Z0
+	CMPQ         BX, $0x01
+	JLE          loaded
+	VMOVUPS.Z    (SI)(DX*1), K1, Z1
+	VPSRLD       $0x10, Z1, Z16
+	VPANDD       Z28, Z16, Z16
+	VPADDD       Z29, Z16, Z16
+	VPADDD       Z1, Z16, Z16
+	VCMPPS       $0x03, Z1, Z1, K3
+	VPORD        Z31, Z1, K3, Z16
+	VPANDD       Z30, Z16, Z1
+	CMPQ         BX, $0x02
+	JLE          loaded
+	VMOVUPS.Z    (SI)(DX*2), K1, Z2
+	VPSRLD       $0x10, Z2, Z16
+	VPANDD       Z28, Z16, Z16
+	VPADDD       Z29, Z16, Z16
+	VPADDD       Z2, Z16, Z16
+	VCMPPS       $0x03, Z2, Z2, K3
+	VPORD        Z31, Z2, K3, Z16
+	VPANDD       Z30, Z16, Z2
+	CMPQ         BX, $0x03
+	JLE          loaded
+	VMOVUPS.Z    (SI)(R11*1), K1, Z3
+	VPSRLD       $0x10, Z3, Z16
+	VPANDD       Z28, Z16, Z16
+	VPADDD       Z29, Z16, Z16
+	VPADDD       Z3, Z16, Z16
+	VCMPPS       $0x03, Z3, Z3, K3
+	VPORD        Z31, Z3, K3, Z16
+	VPANDD       Z30, Z16, Z3
+	CMPQ         BX, $0x04
+	JLE          loaded
+	VMOVUPS.Z    (R8), K1, Z4
+	VPSRLD       $0x10, Z4, Z16
+	VPANDD       Z28, Z16, Z16
+	VPADDD       Z29, Z16, Z16
+	VPADDD       Z4, Z16, Z16
+	VCMPPS       $0x03, Z4, Z4, K3
+	VPORD        Z31, Z4, K3, Z16
+	VPANDD       Z30, Z16, Z4
+	CMPQ         BX, $0x05
+	JLE          loaded
+	VMOVUPS.Z    (R8)(DX*1), K1, Z5
+	VPSRLD       $0x10, Z5, Z16
+	VPANDD       Z28, Z16, Z16
+	VPADDD       Z29, Z16, Z16
+	VPADDD       Z5, Z16, Z16
+	VCMPPS       $0x03, Z5, Z5, K3
+	VPORD        Z31, Z5, K3, Z16
+	VPANDD       Z30, Z16, Z5
+	CMPQ         BX, $0x06
+	JLE          loaded
+	VMOVUPS.Z    (R8)(DX*2), K1, Z6
+	VPSRLD       $0x10, Z6, Z16
+	VPANDD       Z28, Z16, Z16
+	VPADDD       Z29, Z16, Z16
+	VPADDD       Z6, Z16, Z16
+	VCMPPS       $0x03, Z6, Z6, K3
+	VPORD        Z31, Z6, K3, Z16
+	VPANDD       Z30, Z16, Z6
+	CMPQ         BX, $0x07
+	JLE          loaded
+	VMOVUPS.Z    (R8)(R11*1), K1, Z7
+	VPSRLD       $0x10, Z7, Z16
+	VPANDD       Z28, Z16, Z16
+	VPADDD       Z29, Z16, Z16
+	VPADDD       Z7, Z16, Z16
+	VCMPPS       $0x03, Z7, Z7, K3
+	VPORD        Z31, Z7, K3, Z16
+	VPANDD       Z30, Z16, Z7
+	CMPQ         BX, $0x08
+	JLE          loaded
+	VMOVUPS.Z    (R9), K1, Z8
+	VPSRLD       $0x10, Z8, Z16
+	VPANDD       Z28, Z16, Z16
+	VPADDD       Z29, Z16, Z16
+	VPADDD       Z8, Z16, Z16
+	VCMPPS       $0x03, Z8, Z8, K3
+	VPORD        Z31, Z8, K3, Z16
+	VPANDD       Z30, Z16, Z8
+	CMPQ         BX, $0x09
+	JLE          loaded
+	VMOVUPS.Z    (R9)(DX*1), K1, Z9
+	VPSRLD       $0x10, Z9, Z16
+	VPANDD       Z28, Z16, Z16
+	VPADDD       Z29, Z16, Z16
+	VPADDD       Z9, Z16, Z16
+	VCMPPS       $0x03, Z9, Z9, K3
+	VPORD        Z31, Z9, K3, Z16
+	VPANDD       Z30, Z16, Z9
+	CMPQ         BX, $0x0a
+	JLE          loaded
+	VMOVUPS.Z    (R9)(DX*2), K1, Z10
+	VPSRLD       $0x10, Z10, Z16
+	VPANDD       Z28, Z16, Z16
+	VPADDD       Z29, Z16, Z16
+	VPADDD       Z10, Z16, Z16
+	VCMPPS       $0x03, Z10, Z10, K3
+	VPORD        Z31, Z10, K3, Z16
+	VPANDD       Z30, Z16, Z10
+	CMPQ         BX, $0x0b
+	JLE          loaded
+	VMOVUPS.Z    (R9)(R11*1), K1, Z11
+	VPSRLD       $0x10, Z11, Z16
+	VPANDD       Z28, Z16, Z16
+	VPADDD       Z29, Z16, Z16
+	VPADDD       Z11, Z16, Z16
+	VCMPPS       $0x03, Z11, Z11, K3
+	VPORD        Z31, Z11, K3, Z16
+	VPANDD       Z30, Z16, Z11
+	CMPQ         BX, $0x0c
+	JLE          loaded
+	VMOVUPS.Z    (R10), K1, Z12
+	VPSRLD       $0x10, Z12, Z16
+	VPANDD       Z28, Z16, Z16
+	VPADDD       Z29, Z16, Z16
+	VPADDD       Z12, Z16, Z16
+	VCMPPS       $0x03, Z12, Z12, K3
+	VPORD        Z31, Z12, K3, Z16
+	VPANDD       Z30, Z16, Z12
+	CMPQ         BX, $0x0d
+	JLE          loaded
+	VMOVUPS.Z    (R10)(DX*1), K1, Z13
+	VPSRLD       $0x10, Z13, Z16
+	VPANDD       Z28, Z16, Z16
+	VPADDD       Z29, Z16, Z16
+	VPADDD       Z13, Z16, Z16
+	VCMPPS       $0x03, Z13, Z13, K3
+	VPORD        Z31, Z13, K3, Z16
+	VPANDD       Z30, Z16, Z13
+	CMPQ         BX, $0x0e
+	JLE          loaded
+	VMOVUPS.Z    (R10)(DX*2), K1, Z14
+	VPSRLD       $0x10, Z14, Z16
+	VPANDD       Z28, Z16, Z16
+	VPADDD       Z29, Z16, Z16
+	VPADDD       Z14, Z16, Z16
+	VCMPPS       $0x03, Z14, Z14, K3
+	VPORD        Z31, Z14, K3, Z16
+	VPANDD       Z30, Z16, Z14
+	CMPQ         BX, $0x0f
+	JLE          loaded
+	VMOVUPS.Z    (R10)(R11*1), K1, Z15
+	VPSRLD       $0x10, Z15, Z16
+	VPANDD       Z28, Z16, Z16
+	VPADDD       Z29, Z16, Z16
+	VPADDD       Z15, Z16, Z16
+	VCMPPS       $0x03, Z15, Z15, K3
+	VPORD        Z31, Z15, K3, Z16
+	VPANDD       Z30, Z16, Z15
+
+loaded:
+	VUNPCKLPS  Z1, Z0, Z16
+	VUNPCKHPS  Z1, Z0, Z17
+	VUNPCKLPS  Z3, Z2, Z18
+	VUNPCKHPS  Z3, Z2, Z19
+	VUNPCKLPS  Z5, Z4, Z20
+	VUNPCKHPS  Z5, Z4, Z21
+	VUNPCKLPS  Z7, Z6, Z22
+	VUNPCKHPS  Z7, Z6, Z23
+	VUNPCKLPS  Z9, Z8, Z24
+	VUNPCKHPS  Z9, Z8, Z25
+	VUNPCKLPS  Z11, Z10, Z26
+	VUNPCKHPS  Z11, Z10, Z27
+	VUNPCKLPS  Z13, Z12, Z28
+	VUNPCKHPS  Z13, Z12, Z29
+	VUNPCKLPS  Z15, Z14, Z30
+	VUNPCKHPS  Z15, Z14, Z31
+	VUNPCKLPD  Z18, Z16, Z0
+	VUNPCKHPD  Z18, Z16, Z1
+	VUNPCKLPD  Z19, Z17, Z2
+	VUNPCKHPD  Z19, Z17, Z3
+	VUNPCKLPD  Z22, Z20, Z4
+	VUNPCKHPD  Z22, Z20, Z5
+	VUNPCKLPD  Z23, Z21, Z6
+	VUNPCKHPD  Z23, Z21, Z7
+	VUNPCKLPD  Z26, Z24, Z8
+	VUNPCKHPD  Z26, Z24, Z9
+	VUNPCKLPD  Z27, Z25, Z10
+	VUNPCKHPD  Z27, Z25, Z11
+	VUNPCKLPD  Z30, Z28, Z12
+	VUNPCKHPD  Z30, Z28, Z13
+	VUNPCKLPD  Z31, Z29, Z14
+	VUNPCKHPD  Z31, Z29, Z15
+	VSHUFF32X4 $0x88, Z4, Z0, Z16
+	VSHUFF32X4 $0xdd, Z4, Z0, Z20
+	VSHUFF32X4 $0x88, Z12, Z8, Z24
+	VSHUFF32X4 $0xdd, Z12, Z8, Z28
+	VSHUFF32X4 $0x88, Z5, Z1, Z17
+	VSHUFF32X4 $0xdd, Z5, Z1, Z21
+	VSHUFF32X4 $0x88, Z13, Z9, Z25
+	VSHUFF32X4 $0xdd, Z13, Z9, Z29
+	VSHUFF32X4 $0x88, Z6, Z2, Z18
+	VSHUFF32X4 $0xdd, Z6, Z2, Z22
+	VSHUFF32X4 $0x88, Z14, Z10, Z26
+	VSHUFF32X4 $0xdd, Z14, Z10, Z30
+	VSHUFF32X4 $0x88, Z7, Z3, Z19
+	VSHUFF32X4 $0xdd, Z7, Z3, Z23
+	VSHUFF32X4 $0x88, Z15, Z11, Z27
+	VSHUFF32X4 $0xdd, Z15, Z11, Z31
+	VSHUFF32X4 $0x88, Z24, Z16, Z0
+	VSHUFF32X4 $0x88, Z28, Z20, Z4
+	VSHUFF32X4 $0xdd, Z24, Z16, Z8
+	VSHUFF32X4 $0xdd, Z28, Z20, Z12
+	VSHUFF32X4 $0x88, Z25, Z17, Z1
+	VSHUFF32X4 $0x88, Z29, Z21, Z5
+	VSHUFF32X4 $0xdd, Z25, Z17, Z9
+	VSHUFF32X4 $0xdd, Z29, Z21, Z13
+	VSHUFF32X4 $0x88, Z26, Z18, Z2
+	VSHUFF32X4 $0x88, Z30, Z22, Z6
+	VSHUFF32X4 $0xdd, Z26, Z18, Z10
+	VSHUFF32X4 $0xdd, Z30, Z22, Z14
+	VSHUFF32X4 $0x88, Z27, Z19, Z3
+	VSHUFF32X4 $0x88, Z31, Z23, Z7
+	VSHUFF32X4 $0xdd, Z27, Z19, Z11
+	VSHUFF32X4 $0xdd, Z31, Z23, Z15
+	VMOVUPS    Z0, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x01
+	JLE        end
+	VMOVUPS    Z1, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x02
+	JLE        end
+	VMOVUPS    Z2, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x03
+	JLE        end
+	VMOVUPS    Z3, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x04
+	JLE        end
+	VMOVUPS    Z4, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x05
+	JLE        end
+	VMOVUPS    Z5, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x06
+	JLE        end
+	VMOVUPS    Z6, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x07
+	JLE        end
+	VMOVUPS    Z7, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x08
+	JLE        end
+	VMOVUPS    Z8, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x09
+	JLE        end
+	VMOVUPS    Z9, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x0a
+	JLE        end
+	VMOVUPS    Z10, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x0b
+	JLE        end
+	VMOVUPS    Z11, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x0c
+	JLE        end
+	VMOVUPS    Z12, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x0d
+	JLE        end
+	VMOVUPS    Z13, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x0e
+	JLE        end
+	VMOVUPS    Z14, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x0f
+	JLE        end
+	VMOVUPS    Z15, K2, (DI)
+	ADDQ       AX, DI
+	ADDQ       $0x00000040, SI
+	ADDQ       $0x00000040, R8
+	ADDQ       $0x00000040, R9
+	ADDQ       $0x00000040, R10
+	SUBQ       $0x10, CX
+	JMP        block
+
 end:
+	VZEROUPPER
+	RET
+
+// func packColsRounded(dst *float32, width int, src *float32, ld int, cols int, k int)
+// Requires: AVX, AVX512F
+TEXT ·packColsRounded(SB), NOSPLIT, $0-48
+	MOVQ         dst+0(FP), DI
+	MOVQ         width+8(FP), AX
+	MOVQ         src+16(FP), SI
+	MOVQ         ld+24(FP), DX
+	MOVQ         cols+32(FP), BX
+	MOVQ         k+40(FP), CX
+	XORL         R13, R13
+	BTSL         BX, R13
+	SUBL         $0x01, R13
+	KMOVW        R13, K1
+	XORL         R13, R13
+	BTSL         AX, R13
+	SUBL         $0x01, R13
+	KMOVW        R13, K2
+	SHLQ         $0x02, AX
+	MOVL         $0x00000001, R13
+	VPBROADCASTD R13, Z28
+	MOVL         $0x00007fff, R13
+	VPBROADCASTD R13, Z29
+	MOVL         $0xffff0000, R13
+	VPBROADCASTD R13, Z30
+	MOVL         $0x00400000, R13
+	VPBROADCASTD R13, Z31
+	LEAQ         (DX)(DX*2), R8
+	LEAQ         (AX)(AX*2), R9
+
+four:
+	SUBQ      $0x04, CX
+	JL        rest
+	VMOVUPS.Z (SI), K1, Z0
+	VPSRLD    $0x10, Z0, Z4
+	VPANDD    Z28, Z4, Z4
+	VPADDD    Z29, Z4, Z4
+	VPADDD    Z0, Z4, Z4
+	VCMPPS    $0x03, Z0, Z0, K3
+	VPORD     Z31, Z0, K3, Z4
+	VPANDD    Z30, Z4, Z0
+	VMOVUPS.Z (SI)(DX*1), K1, Z1
+	VPSRLD    $0x10, Z1, Z5
+	VPANDD    Z28, Z5, Z5
+	VPADDD    Z29, Z5, Z5
+	VPADDD    Z1, Z5, Z5
+	VCMPPS    $0x03, Z1, Z1, K3
+	VPORD     Z31, Z1, K3, Z5
+	VPANDD    Z30, Z5, Z1
+	VMOVUPS.Z (SI)(DX*2), K1, Z2
+	VPSRLD    $0x10, Z2, Z6
+	VPANDD    Z28, Z6, Z6
+	VPADDD    Z29, Z6, Z6
+	VPADDD    Z2, Z6, Z6
+	VCMPPS    $0x03, Z2, Z2, K3
+	VPORD     Z31, Z2, K3, Z6
+	VPANDD    Z30, Z6, Z2
+	VMOVUPS.Z (SI)(R8*1), K1, Z3
+	VPSRLD    $0x10, Z3, Z7
+	VPANDD    Z28, Z7, Z7
+	VPADDD    Z29, Z7, Z7
+	VPADDD    Z3, Z7, Z7
+	VCMPPS    $0x03, Z3, Z3, K3
+	VPORD     Z31, Z3, K3, Z7
+	VPANDD    Z30, Z7, Z3
+	VMOVUPS   Z0, K2, (DI)
+	VMOVUPS   Z1, K2, (DI)(AX*1)
+	VMOVUPS   Z2, K2, (DI)(AX*2)
+	VMOVUPS   Z3, K2, (DI)(R9*1)
+	LEAQ      (SI)(DX*4), SI
+	LEAQ      (DI)(AX*4), DI
+	JMP       four
+
+rest:
+	ADDQ $0x04, CX
+
+one:
+	SUBQ      $0x01, CX
+	JL        odd
+	VMOVUPS.Z (SI), K1, Z0
+	VPSRLD    $0x10, Z0, Z4
+	VPANDD    Z28, Z4, Z4
+	VPADDD    Z29, Z4, Z4
+	VPADDD    Z0, Z4, Z4
+	VCMPPS    $0x03, Z0, Z0, K3
+	VPORD     Z31, Z0, K3, Z4
+	VPANDD    Z30, Z4, Z0
+	VMOVUPS   Z0, K2, (DI)
+	LEAQ      (SI)(DX*1), SI
+	ADDQ      AX, DI
+	JMP       one
+
+odd:
+	VZEROUPPER
+	RET
+
+// func packRowsWidened(dst *float32, width int, src *uint16, ld int, rows int, k int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·packRowsWidened(SB), NOSPLIT, $0-48
+	MOVQ   dst+0(FP), DI
+	MOVQ   width+8(FP), AX
+	MOVQ   src+16(FP), SI
+	MOVQ   ld+24(FP), DX
+	MOVQ   rows+32(FP), BX
+	MOVQ   k+40(FP), CX
+	XORL   R13, R13
+	BTSL   AX, R13
+	SUBL   $0x01, R13
+	KMOVW  R13, K2
+	SHLQ   $0x02, AX
+	LEAQ   (DX)(DX*2), R11
+	LEAQ   (SI)(DX*4), R8
+	LEAQ   (R8)(DX*4), R9
+	LEAQ   (R9)(DX*4), R10
+	MOVQ   $0x00000010, R12
+	KXNORD K1, K1, K1
+	KXNORD K4, K4, K4
+
+block:
+	TESTQ CX, CX
+	JLE   end
+	CMPQ  CX, $0x10
+	JGE   whole
+
+	// The last block: masks of its terms, and the number of its words.
+	MOVQ  CX, R12
+	XORL  R13, R13
+	BTSL  R12, R13
+	SUBL  $0x01, R13
+	KMOVW R13, K1
+
+whole:
+	VPXORD      Z0, Z0, Z0
+	VPXORD      Z1, Z1, Z1
+	VPXORD      Z2, Z2, Z2
+	VPXORD      Z3, Z3, Z3
+	VPXORD      Z4, Z4, Z4
+	VPXORD      Z5, Z5, Z5
+	VPXORD      Z6, Z6, Z6
+	VPXORD      Z7, Z7, Z7
+	VPXORD      Z8, Z8, Z8
+	VPXORD      Z9, Z9, Z9
+	VPXORD      Z10, Z10, Z10
+	VPXORD      Z11, Z11, Z11
+	VPXORD      Z12, Z12, Z12
+	VPXORD      Z13, Z13, Z13
+	VPXORD      Z14, Z14, Z14
+	VPXORD      Z15, Z15, Z15
+	CMPQ        BX, $0x00
+	JLE         loaded
+	VPMOVZXWD.Z (SI), K1, Z0
+	VPSLLD      $0x10, Z0, Z0
+	CMPQ        BX, $0x01
+	JLE         loaded
+	VPMOVZXWD.Z (SI)(DX*1), K1, Z1
+	VPSLLD      $0x10, Z1, Z1
+	CMPQ        BX, $0x02
+	JLE         loaded
+	VPMOVZXWD.Z (SI)(DX*2), K1, Z2
+	VPSLLD      $0x10, Z2, Z2
+	CMPQ        BX, $0x03
+	JLE         loaded
+	VPMOVZXWD.Z (SI)(R11*1), K1, Z3
+	VPSLLD      $0x10, Z3, Z3
+	CMPQ        BX, $0x04
+	JLE         loaded
+	VPMOVZXWD.Z (R8), K1, Z4
+	VPSLLD      $0x10, Z4, Z4
+	CMPQ        BX, $0x05
+	JLE         loaded
+	VPMOVZXWD.Z (R8)(DX*1), K1, Z5
+	VPSLLD      $0x10, Z5, Z5
+	CMPQ        BX, $0x06
+	JLE         loaded
+	VPMOVZXWD.Z (R8)(DX*2), K1, Z6
+	VPSLLD      $0x10, Z6, Z6
+	CMPQ        BX, $0x07
+	JLE         loaded
+	VPMOVZXWD.Z (R8)(R11*1), K1, Z7
+	VPSLLD      $0x10, Z7, Z7
+	CMPQ        BX, $0x08
+	JLE         loaded
+	VPMOVZXWD.Z (R9), K1, Z8
+	VPSLLD      $0x10, Z8, Z8
+	CMPQ        BX, $0x09
+	JLE         loaded
+	VPMOVZXWD.Z (R9)(DX*1), K1, Z9
+	VPSLLD      $0x10, Z9, Z9
+	CMPQ        BX, $0x0a
+	JLE         loaded
+	VPMOVZXWD.Z (R9)(DX*2), K1, Z10
+	VPSLLD      $0x10, Z10, Z10
+	CMPQ        BX, $0x0b
+	JLE         loaded
+	VPMOVZXWD.Z (R9)(R11*1), K1, Z11
+	VPSLLD      $0x10, Z11, Z11
+	CMPQ        BX, $0x0c
+	JLE         loaded
+	VPMOVZXWD.Z (R10), K1, Z12
+	VPSLLD      $0x10, Z12, Z12
+	CMPQ        BX, $0x0d
+	JLE         loaded
+	VPMOVZXWD.Z (R10)(DX*1), K1, Z13
+	VPSLLD      $0x10, Z13, Z13
+	CMPQ        BX, $0x0e
+	JLE         loaded
+	VPMOVZXWD.Z (R10)(DX*2), K1, Z14
+	VPSLLD      $0x10, Z14, Z14
+	CMPQ        BX, $0x0f
+	JLE         loaded
+	VPMOVZXWD.Z (R10)(R11*1), K1, Z15
+	VPSLLD      $0x10, Z15, Z15
+
+loaded:
+	VUNPCKLPS  Z1, Z0, Z16
+	VUNPCKHPS  Z1, Z0, Z17
+	VUNPCKLPS  Z3, Z2, Z18
+	VUNPCKHPS  Z3, Z2, Z19
+	VUNPCKLPS  Z5, Z4, Z20
+	VUNPCKHPS  Z5, Z4, Z21
+	VUNPCKLPS  Z7, Z6, Z22
+	VUNPCKHPS  Z7, Z6, Z23
+	VUNPCKLPS  Z9, Z8, Z24
+	VUNPCKHPS  Z9, Z8, Z25
+	VUNPCKLPS  Z11, Z10, Z26
+	VUNPCKHPS  Z11, Z10, Z27
+	VUNPCKLPS  Z13, Z12, Z28
+	VUNPCKHPS  Z13, Z12, Z29
+	VUNPCKLPS  Z15, Z14, Z30
+	VUNPCKHPS  Z15, Z14, Z31
+	VUNPCKLPD  Z18, Z16, Z0
+	VUNPCKHPD  Z18, Z16, Z1
+	VUNPCKLPD  Z19, Z17, Z2
+	VUNPCKHPD  Z19, Z17, Z3
+	VUNPCKLPD  Z22, Z20, Z4
+	VUNPCKHPD  Z22, Z20, Z5
+	VUNPCKLPD  Z23, Z21, Z6
+	VUNPCKHPD  Z23, Z21, Z7
+	VUNPCKLPD  Z26, Z24, Z8
+	VUNPCKHPD  Z26, Z24, Z9
+	VUNPCKLPD  Z27, Z25, Z10
+	VUNPCKHPD  Z27, Z25, Z11
+	VUNPCKLPD  Z30, Z28, Z12
+	VUNPCKHPD  Z30, Z28, Z13
+	VUNPCKLPD  Z31, Z29, Z14
+	VUNPCKHPD  Z31, Z29, Z15
+	VSHUFF32X4 $0x88, Z4, Z0, Z16
+	VSHUFF32X4 $0xdd, Z4, Z0, Z20
+	VSHUFF32X4 $0x88, Z12, Z8, Z24
+	VSHUFF32X4 $0xdd, Z12, Z8, Z28
+	VSHUFF32X4 $0x88, Z5, Z1, Z17
+	VSHUFF32X4 $0xdd, Z5, Z1, Z21
+	VSHUFF32X4 $0x88, Z13, Z9, Z25
+	VSHUFF32X4 $0xdd, Z13, Z9, Z29
+	VSHUFF32X4 $0x88, Z6, Z2, Z18
+	VSHUFF32X4 $0xdd, Z6, Z2, Z22
+	VSHUFF32X4 $0x88, Z14, Z10, Z26
+	VSHUFF32X4 $0xdd, Z14, Z10, Z30
+	VSHUFF32X4 $0x88, Z7, Z3, Z19
+	VSHUFF32X4 $0xdd, Z7, Z3, Z23
+	VSHUFF32X4 $0x88, Z15, Z11, Z27
+	VSHUFF32X4 $0xdd, Z15, Z11, Z31
+	VSHUFF32X4 $0x88, Z24, Z16, Z0
+	VSHUFF32X4 $0x88, Z28, Z20, Z4
+	VSHUFF32X4 $0xdd, Z24, Z16, Z8
+	VSHUFF32X4 $0xdd, Z28, Z20, Z12
+	VSHUFF32X4 $0x88, Z25, Z17, Z1
+	VSHUFF32X4 $0x88, Z29, Z21, Z5
+	VSHUFF32X4 $0xdd, Z25, Z17, Z9
+	VSHUFF32X4 $0xdd, Z29, Z21, Z13
+	VSHUFF32X4 $0x88, Z26, Z18, Z2
+	VSHUFF32X4 $0x88, Z30, Z22, Z6
+	VSHUFF32X4 $0xdd, Z26, Z18, Z10
+	VSHUFF32X4 $0xdd, Z30, Z22, Z14
+	VSHUFF32X4 $0x88, Z27, Z19, Z3
+	VSHUFF32X4 $0x88, Z31, Z23, Z7
+	VSHUFF32X4 $0xdd, Z27, Z19, Z11
+	VSHUFF32X4 $0xdd, Z31, Z23, Z15
+	VMOVUPS    Z0, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x01
+	JLE        end
+	VMOVUPS    Z1, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x02
+	JLE        end
+	VMOVUPS    Z2, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x03
+	JLE        end
+	VMOVUPS    Z3, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x04
+	JLE        end
+	VMOVUPS    Z4, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x05
+	JLE        end
+	VMOVUPS    Z5, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x06
+	JLE        end
+	VMOVUPS    Z6, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x07
+	JLE        end
+	VMOVUPS    Z7, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x08
+	JLE        end
+	VMOVUPS    Z8, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x09
+	JLE        end
+	VMOVUPS    Z9, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x0a
+	JLE        end
+	VMOVUPS    Z10, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x0b
+	JLE        end
+	VMOVUPS    Z11, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x0c
+	JLE        end
+	VMOVUPS    Z12, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x0d
+	JLE        end
+	VMOVUPS    Z13, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x0e
+	JLE        end
+	VMOVUPS    Z14, K2, (DI)
+	ADDQ       AX, DI
+	CMPQ       R12, $0x0f
+	JLE        end
+	VMOVUPS    Z15, K2, (DI)
+	ADDQ       AX, DI
+	ADDQ       $0x00000020, SI
+	ADDQ       $0x00000020, R8
+	ADDQ       $0x00000020, R9
+	ADDQ       $0x00000020, R10
+	SUBQ       $0x10, CX
+	JMP        block
+
+end:
+	VZEROUPPER
+	RET
+
+// func packColsWidened(dst *float32, width int, src *uint16, ld int, cols int, k int)
+// Requires: AVX, AVX512F
+TEXT ·packColsWidened(SB), NOSPLIT, $0-48
+	MOVQ  dst+0(FP), DI
+	MOVQ  width+8(FP), AX
+	MOVQ  src+16(FP), SI
+	MOVQ  ld+24(FP), DX
+	MOVQ  cols+32(FP), BX
+	MOVQ  k+40(FP), CX
+	XORL  R13, R13
+	BTSL  BX, R13
+	SUBL  $0x01, R13
+	KMOVW R13, K1
+	XORL  R13, R13
+	BTSL  AX, R13
+	SUBL  $0x01, R13
+	KMOVW R13, K2
+	SHLQ  $0x02, AX
+	LEAQ  (DX)(DX*2), R8
+	LEAQ  (AX)(AX*2), R9
+
+four:
+	SUBQ        $0x04, CX
+	JL          rest
+	VPMOVZXWD.Z (SI), K1, Z0
+	VPSLLD      $0x10, Z0, Z0
+	VPMOVZXWD.Z (SI)(DX*1), K1, Z1
+	VPSLLD      $0x10, Z1, Z1
+	VPMOVZXWD.Z (SI)(DX*2), K1, Z2
+	VPSLLD      $0x10, Z2, Z2
+	VPMOVZXWD.Z (SI)(R8*1), K1, Z3
+	VPSLLD      $0x10, Z3, Z3
+	VMOVUPS     Z0, K2, (DI)
+	VMOVUPS     Z1, K2, (DI)(AX*1)
+	VMOVUPS     Z2, K2, (DI)(AX*2)
+	VMOVUPS     Z3, K2, (DI)(R9*1)
+	LEAQ        (SI)(DX*4), SI
+	LEAQ        (DI)(AX*4), DI
+	JMP         four
+
+rest:
+	ADDQ $0x04, CX
+
+one:
+	SUBQ        $0x01, CX
+	JL          odd
+	VPMOVZXWD.Z (SI), K1, Z0
+	VPSLLD      $0x10, Z0, Z0
+	VMOVUPS     Z0, K2, (DI)
+	LEAQ        (SI)(DX*1), SI
+	ADDQ        AX, DI
+	JMP         one
+
+odd:
 	VZEROUPPER
 	RET
 

@@ -13,8 +13,8 @@ import (
 func Prims() blocked.Prims {
 	p := blocked.Portable()
 	p.Name, p.AddTransposed = "avx512", addTransposed
-	p.Single = blocked.Format{MR: 14, NR: 32, KR: 1, Depth: 256, PackRows: packRows, PackCols: packCols, Tile: tile}
-	p.Half = blocked.Format{MR: 14, NR: 32, KR: 1, Depth: 256, PackRows: portable.Half.PackRows, PackCols: portable.Half.PackCols, Tile: tile}
+	p.Single = blocked.Format{MR: mr, NR: 32, KR: 1, Depth: 256, PackRows: packRowsOf, PackCols: packColsOf, Tile: tile, Sweep: sweep}
+	p.Half = blocked.Format{MR: mr, NR: 32, KR: 1, Depth: 256, PackRows: packRowsHalf, PackCols: packColsHalf, Tile: tile, Sweep: sweep}
 	p.Add = func(dst, a, b []float32) { vecAdd(ptr(dst), at(a, dst), at(b, dst), len(dst)) }
 	p.Scale = func(dst, x []float32, a float32) { vecScale(ptr(dst), at(x, dst), a, len(dst)) }
 	p.Dot = func(a, b []float32) float32 { return vecDot(ptr(a), at(b, a), len(a)) }

@@ -10,6 +10,7 @@ import (
 	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/internal/kernel/avx2"
 	"github.com/secencoder/secencoder/internal/kernel/avx512"
+	"github.com/secencoder/secencoder/internal/kernel/avx512bf16"
 	"github.com/secencoder/secencoder/internal/kernel/blocked"
 	"github.com/secencoder/secencoder/internal/kernel/ref"
 )
@@ -50,6 +51,9 @@ func families() []blocked.Prims {
 	}
 	if ok, _ := avx512.Available(); ok {
 		all = append(all, avx512.Prims())
+	}
+	if ok, _ := avx512bf16.Available(); ok {
+		all = append(all, avx512bf16.Prims())
 	}
 	return all
 }

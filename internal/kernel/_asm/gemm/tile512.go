@@ -6,6 +6,8 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
+
+	"github.com/secencoder/secencoder/internal/kernel/asm/evex"
 )
 
 var zmm = []VecPhysical{
@@ -13,17 +15,28 @@ var zmm = []VecPhysical{
 	Z16, Z17, Z18, Z19, Z20, Z21, Z22, Z23, Z24, Z25, Z26, Z27, Z28, Z29, Z30, Z31,
 }
 
-// tile512 writes C[m, n] = (bias or 0) + A·B (+ C): rows ≤ 14, panels of 16 columns, mask with one bit per column.
-// Registers 0 … rows·panels−1 accumulate, the next hold B, the last two the broadcast element of A.
+// panel is the height of a panel of A.
+const panel = 14
+
+// tile512 writes C[m, n] = (bias or 0) + A·B (+ C): m ≤ rows, panels of 16 columns, mask with one bit per column. The
+// panel of A is 14 rows high whatever rows is. Registers 0 … rows·panels−1 accumulate, the next hold B, the last two the
+// broadcast element of A. With half, elements are pairs of BF16 and the instruction is VDPBF16PS.
 //
 // A term of the 14×32 tile is 28 multiply-adds against 16 loads: two ports of each, so the multipliers bind at 14 cycles.
 // Operands in L1, Zen 5, one core: 14×32 makes 234 to 237 GFLOP/s for k from 64 to 512, of 239 that registers alone give;
 // 14×16, which needs 15 loads for 14 multiply-adds, 208 to 220. A call lasts below 4 µs for k ≤ 256.
-func tile512(name string, rows, panels int) {
-	TEXT(name, NOSPLIT, "func(k int, a, b *float32, stride int, c *float32, ldc int, bias *float32, m int, mask uint32, add int)")
+//
+// The tile of C is asked for before the first term, the lines of B that the caller needs next (at next, two a round of
+// four terms) on the way: both then wait in the caches.
+func tile512(name string, rows, panels int, half bool) {
+	TEXT(name, NOSPLIT, "func(k int, a, b *float32, stride int, c *float32, ldc int, bias *float32, m int, mask uint32, add int, next *float32)")
 	Pragma("noescape")
-	Doc(fmt.Sprintf("%s sets the tile of C with m ≤ %d rows and the columns of mask to bias + A·B, or adds that to it. The "+
-		"second panel of B begins stride bytes after the first; ldc is in bytes.", name, rows))
+	what := ""
+	if half {
+		what = " of pairs of BF16, of which there are k"
+	}
+	Doc(fmt.Sprintf("%s sets the tile of C with m ≤ %d rows and the columns of mask to bias + A·B%s, or adds that to it. The "+
+		"second panel of B begins stride bytes after the first; ldc is in bytes; next is prefetched.", name, rows, what))
 	k := Load(Param("k"), RAX)
 	a := Load(Param("a"), RSI)
 	b := Load(Param("b"), RDI)
@@ -34,6 +47,7 @@ func tile512(name string, rows, panels int) {
 	m := Load(Param("m"), R11)
 	mask := Load(Param("mask"), R12.As32())
 	add := Load(Param("add"), R13)
+	next := Load(Param("next"), RBX)
 	KMOVW(mask, K1)
 	SHRL(U8(16), mask)
 	KMOVW(mask, K2)
@@ -42,6 +56,20 @@ func tile512(name string, rows, panels int) {
 	acc := func(i, p int) VecPhysical { return zmm[i*panels+p] }
 	bv := zmm[rows*panels : rows*panels+panels]
 	bc := zmm[30:32]
+
+	Comment("Ask for the tile of C.")
+	MOVQ(c, RCX)
+	for i := range rows {
+		for p := range panels {
+			PREFETCHT0(Mem{Base: RCX, Disp: 64 * p})
+		}
+		if i+1 < rows {
+			CMPQ(m, U8(i+1))
+			JLE(LabelRef("asked"))
+			ADDQ(ldc, RCX)
+		}
+	}
+	Label("asked")
 
 	Comment("Start from the bias, or from zero.")
 	TESTQ(bias, bias)
@@ -70,9 +98,13 @@ func tile512(name string, rows, panels int) {
 		}
 		for i := range rows {
 			v := bc[i%2]
-			VBROADCASTSS(Mem{Base: a, Disp: 4 * (rows*u + i)}, v)
+			VBROADCASTSS(Mem{Base: a, Disp: 4 * (panel*u + i)}, v)
 			for p := range panels {
-				VFMADD231PS(v, bv[p], acc(i, p))
+				if half {
+					evex.VDPBF16PS(v, bv[p], acc(i, p))
+				} else {
+					VFMADD231PS(v, bv[p], acc(i, p))
+				}
 			}
 		}
 	}
@@ -82,9 +114,13 @@ func tile512(name string, rows, panels int) {
 	JL(LabelRef("rest"))
 	for u := range unroll {
 		step(u)
+		if u%2 == 0 {
+			PREFETCHT1(Mem{Base: next, Disp: 32 * u})
+		}
 	}
-	ADDQ(U32(4*rows*unroll), a)
+	ADDQ(U32(4*panel*unroll), a)
 	ADDQ(U32(64*unroll), b)
+	SUBQ(I8(-128), next)
 	JMP(LabelRef("loop"))
 	Label("rest")
 	ADDQ(U8(unroll), k)
@@ -92,7 +128,7 @@ func tile512(name string, rows, panels int) {
 	SUBQ(U8(1), k)
 	JL(LabelRef("store"))
 	step(0)
-	ADDQ(U32(4*rows), a)
+	ADDQ(U32(4*panel), a)
 	ADDQ(U32(64), b)
 	JMP(LabelRef("one"))
 
@@ -127,10 +163,10 @@ func tile512(name string, rows, panels int) {
 	RET()
 }
 
-// fmaPeak512 writes the loop that measures the peak: 12 independent chains of fused multiply-adds in registers.
-func fmaPeak512() {
-	TEXT("FMAPeak", NOSPLIT, "func(n int)")
-	Doc("FMAPeak runs n rounds of 24 fused multiply-adds on 512-bit registers, and touches no memory: 768 FLOP a round.")
+// peak512 writes the loop that measures the peak: 24 independent chains of multiply-adds in registers.
+func peak512(name, doc string, half bool) {
+	TEXT(name, NOSPLIT, "func(n int)")
+	Doc(doc)
 	n := Load(Param("n"), RAX)
 	for i := range 24 {
 		VPXORD(zmm[i], zmm[i], zmm[i])
@@ -139,7 +175,11 @@ func fmaPeak512() {
 	VPXORD(Z31, Z31, Z31)
 	Label("loop")
 	for i := range 24 {
-		VFMADD231PS(Z30, Z31, zmm[i])
+		if half {
+			evex.VDPBF16PS(Z30, Z31, zmm[i])
+		} else {
+			VFMADD231PS(Z30, Z31, zmm[i])
+		}
 	}
 	SUBQ(U8(1), n)
 	JG(LabelRef("loop"))

@@ -7,19 +7,29 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 )
 
-var isa = flag.String("isa", "avx512", "instruction set: avx512 or avx2")
+var isa = flag.String("isa", "avx512", "instruction set: avx512, avx512bf16 or avx2")
 
 func main() {
 	flag.Parse()
 	ConstraintExpr("!noasm")
-	if *isa == "avx512" {
-		packRows512()
-		packCols512()
+	switch *isa {
+	case "avx512":
+		for _, k := range []kind{same, rounded, widened} {
+			packRows512(k)
+			packCols512(k)
+		}
 		addTransposed512()
-	} else {
+	case "avx512bf16":
+		for _, k := range []kind{pairs, halved} {
+			packRows512(k)
+			packCols512(k)
+		}
+	case "avx2":
 		packRows2()
 		packCols2()
 		addTransposed2()
+	default:
+		panic("unknown instruction set " + *isa)
 	}
 	Generate()
 }

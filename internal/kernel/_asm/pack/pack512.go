@@ -4,6 +4,8 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
+
+	"github.com/secencoder/secencoder/internal/kernel/asm/evex"
 )
 
 var zmm = []VecPhysical{
@@ -53,6 +55,23 @@ func low(n Register, k Op) {
 	KMOVW(R13.As32(), k)
 }
 
+// lowHalves is low for n < 32.
+func lowHalves(n Register, k Op) {
+	XORL(R13.As32(), R13.As32())
+	BTSL(n.(GPPhysical).As32(), R13.As32())
+	SUBL(U8(1), R13.As32())
+	KMOVD(R13.As32(), k)
+}
+
+// interleave is the order that brings the halves of a vector side by side: 0, 16, 1, 17 …
+func interleave() Mem {
+	at := GLOBL("interleave", 8|16)
+	for i := range 32 {
+		DATA(2*i, U16(i/2+i%2*16))
+	}
+	return at
+}
+
 // rowPointers makes the addresses of rows 0 … 15 from four pointers, the stride and three times the stride.
 func rowPointers(src, ld Register) func(i int) Mem {
 	p := []Register{src, R8, R9, R10}
@@ -73,23 +92,104 @@ func rowPointers(src, ld Register) func(i int) Mem {
 	}
 }
 
-// loadRows loads the rows in use under mask K1 and clears the others.
-func loadRows(at func(i int) Mem, rows Register) {
+// kind says what the elements of a source and of a panel are.
+type kind int
+
+const (
+	same    kind = iota // float32 into float32, unchanged
+	rounded             // float32 into float32, rounded to BF16
+	widened             // BF16 into float32
+	pairs               // BF16 into pairs of BF16
+	halved              // float32 into pairs of BF16, rounded
+)
+
+// suffix is what the names of the functions of a kind end in.
+func (k kind) suffix() string { return [...]string{"", "Rounded", "Widened", "Pairs", "Halved"}[k] }
+
+// terms is how many terms a word of the panel holds, size the bytes of an element of the source.
+func (k kind) terms() int { return [...]int{1, 1, 1, 2, 2}[k] }
+func (k kind) size() int  { return [...]int{4, 4, 2, 2, 4}[k] }
+
+// source is the type of the elements of the source.
+func (k kind) source() string {
+	if k.size() == 2 {
+		return "uint16"
+	}
+	return "float32"
+}
+
+// says describes a kind in documentation.
+func (k kind) says() string {
+	return [...]string{
+		"", ", rounded to BF16", ", from BF16", ", pairs of terms p, p+1 of BF16 in one word", ", rounded to BF16, pairs of terms p, p+1 in one word",
+	}[k]
+}
+
+// load loads one vector of words: of halved, 32 elements from the two places under their masks.
+func load(k kind, from Mem, to VecPhysical, m0, m1 Op, second Mem, t VecPhysical) {
+	switch k {
+	case same, rounded:
+		VMOVUPS_Z(from, m0, to)
+	case widened:
+		VPMOVZXWD_Z(from, m0, to)
+	case pairs:
+		VMOVDQU16_Z(from, m0, to)
+	case halved:
+		VMOVUPS_Z(from, m0, to)
+		VMOVUPS_Z(second, m1, t)
+		evex.VCVTNE2PS2BF16(to, t, to)
+	}
+}
+
+// finish ends what load began, by way of t and of what constants left.
+func finish(k kind, r, t VecPhysical) {
+	switch k {
+	case widened:
+		VPSLLD(U8(16), r, r)
+	case rounded: // (x + 7fff + (x>>16 & 1)) & ffff0000; a NaN keeps its sign and upper bits and becomes quiet
+		VPSRLD(U8(16), r, t)
+		VPANDD(Z28, t, t)
+		VPADDD(Z29, t, t)
+		VPADDD(r, t, t)
+		VCMPPS(U8(3), r, r, K3)
+		VPORD(Z31, r, K3, t)
+		VPANDD(Z30, t, r)
+	}
+}
+
+// constants fills the registers 28 to 31 for rounding; it uses R13.
+func constants(k kind) {
+	if k != rounded {
+		return
+	}
+	for i, c := range []uint32{1, 0x7fff, 0xffff0000, 0x00400000} {
+		MOVL(U32(c), R13.As32())
+		VPBROADCASTD(R13.As32(), zmm[28+i])
+	}
+}
+
+// loadRows loads the rows in use under mask K1 (and K4, the upper half of a row's terms) and clears the others.
+func loadRows(k kind, at func(i int) Mem, rows Register) {
+	constants(k)
 	for i := range 16 {
 		VPXORD(zmm[i], zmm[i], zmm[i])
 	}
 	for i := range 16 {
 		CMPQ(rows, U8(i))
 		JLE(LabelRef("loaded"))
-		VMOVUPS_Z(at(i), K1, zmm[i])
+		second := at(i)
+		second.Disp += 64
+		load(k, at(i), zmm[i], K1, K4, second, Z16)
+		finish(k, zmm[i], Z16)
 	}
 	Label("loaded")
 }
 
-func packRows512() {
-	TEXT("packRows16", NOSPLIT, "func(dst *float32, width int, src *float32, ld, rows, k int)")
+func packRows512(kd kind) {
+	name := "packRows" + kd.suffix()
+	TEXT(name, NOSPLIT, "func(dst *float32, width int, src *"+kd.source()+", ld, rows, k int)")
 	Pragma("noescape")
-	Doc("packRows16 sets dst[p·width + i] = src[i·ld + p] for i < rows ≤ 16, p < k, and 0 for rows ≤ i < width ≤ 16; ld is in bytes.")
+	Doc(name + " sets dst[p·width + i] = src[i·ld + p] for i < rows ≤ 16, p < k, and 0 for rows ≤ i < width ≤ 16" + kd.says() + "; ld is in bytes.")
 	dst := Load(Param("dst"), RDI)
 	width := Load(Param("width"), RAX)
 	src := Load(Param("src"), RSI)
@@ -99,17 +199,37 @@ func packRows512() {
 	low(width, K2)
 	SHLQ(U8(2), width)
 	at := rowPointers(src, ld)
+	step := 16 * kd.terms() // terms of one block
 	MOVQ(U32(16), R12)
-	KXNORW(K1, K1, K1)
+	KXNORD(K1, K1, K1)
+	KXNORD(K4, K4, K4)
 	Label("block")
 	TESTQ(k, k)
 	JLE(LabelRef("end"))
-	CMPQ(k, U8(16))
+	CMPQ(k, U8(step))
 	JGE(LabelRef("whole"))
+	Comment("The last block: masks of its terms, and the number of its words.")
 	MOVQ(k, R12)
-	low(R12, K1)
+	switch kd {
+	case pairs:
+		lowHalves(R12, K1)
+	case halved:
+		MOVQ(U32(16), R15)
+		CMPQ(R12, R15)
+		CMOVQLT(R12, R15)
+		low(R15, K1)
+		SUBQ(R12, R15)
+		NEGQ(R15)
+		low(R15, K4)
+	default:
+		low(R12, K1)
+	}
+	if kd.terms() == 2 {
+		ADDQ(U8(1), R12)
+		SHRQ(U8(1), R12)
+	}
 	Label("whole")
-	loadRows(at, rows)
+	loadRows(kd, at, rows)
 	for i, r := range transpose16() {
 		if i > 0 {
 			CMPQ(R12, U8(i))
@@ -119,19 +239,20 @@ func packRows512() {
 		ADDQ(width, dst)
 	}
 	for _, p := range []Register{src, R8, R9, R10} {
-		ADDQ(U8(64), p)
+		ADDQ(U32(uint32(step*kd.size())), p)
 	}
-	SUBQ(U8(16), k)
+	SUBQ(U8(step), k)
 	JMP(LabelRef("block"))
 	Label("end")
 	VZEROUPPER()
 	RET()
 }
 
-func packCols512() {
-	TEXT("packCols16", NOSPLIT, "func(dst *float32, width int, src *float32, ld, cols, k int)")
+func packCols512(kd kind) {
+	name := "packCols" + kd.suffix()
+	TEXT(name, NOSPLIT, "func(dst *float32, width int, src *"+kd.source()+", ld, cols, k int)")
 	Pragma("noescape")
-	Doc("packCols16 sets dst[p·width + i] = src[p·ld + i] for i < cols, p < k, and 0 for cols ≤ i < width ≤ 16; ld is in bytes.")
+	Doc(name + " sets dst[p·width + i] = src[p·ld + i] for i < cols, p < k, and 0 for cols ≤ i < width ≤ 16" + kd.says() + "; ld is in bytes.")
 	dst := Load(Param("dst"), RDI)
 	width := Load(Param("width"), RAX)
 	src := Load(Param("src"), RSI)
@@ -141,33 +262,73 @@ func packCols512() {
 	low(cols, K1)
 	low(width, K2)
 	SHLQ(U8(2), width)
+	constants(kd)
+	if kd == halved {
+		Comment("Indices that bring the two rows side by side.")
+		VMOVDQU16(interleave(), Z31)
+	}
 	LEAQ(Mem{Base: ld, Index: ld, Scale: 2}, R8)
 	LEAQ(Mem{Base: width, Index: width, Scale: 2}, R9)
+	// word makes one vector of words from the row at from and the one at next.
+	word := func(from, next Mem, r, t VecPhysical) {
+		switch kd {
+		case pairs:
+			VPMOVZXWD_Z(from, K1, r)
+			VPMOVZXWD_Z(next, K1, t)
+			VPSLLD(U8(16), t, t)
+			VPORD(t, r, r)
+		case halved:
+			VMOVUPS_Z(from, K1, r)
+			VMOVUPS_Z(next, K1, t)
+			evex.VCVTNE2PS2BF16(r, t, r)
+			VPERMW(r, Z31, r)
+		default:
+			load(kd, from, r, K1, nil, from, t)
+			finish(kd, r, t)
+		}
+	}
+	from := []Mem{{Base: src}, {Base: src, Index: ld, Scale: 1}, {Base: src, Index: ld, Scale: 2}, {Base: src, Index: R8, Scale: 1}}
+	to := []Mem{{Base: dst}, {Base: dst, Index: width, Scale: 1}, {Base: dst, Index: width, Scale: 2}, {Base: dst, Index: R9, Scale: 1}}
+	n := 4 / kd.terms()
 	Label("four")
 	SUBQ(U8(4), k)
 	JL(LabelRef("rest"))
-	from := []Mem{{Base: src}, {Base: src, Index: ld, Scale: 1}, {Base: src, Index: ld, Scale: 2}, {Base: src, Index: R8, Scale: 1}}
-	to := []Mem{{Base: dst}, {Base: dst, Index: width, Scale: 1}, {Base: dst, Index: width, Scale: 2}, {Base: dst, Index: R9, Scale: 1}}
-	for i := range 4 {
-		VMOVUPS_Z(from[i], K1, zmm[i])
+	for i := range n {
+		f := i * kd.terms()
+		word(from[f], from[f+kd.terms()-1], zmm[i], zmm[4+i])
 	}
-	for i := range 4 {
+	for i := range n {
 		VMOVUPS(zmm[i], K2, to[i])
 	}
 	LEAQ(Mem{Base: src, Index: ld, Scale: 4}, src)
-	LEAQ(Mem{Base: dst, Index: width, Scale: 4}, dst)
+	LEAQ(Mem{Base: dst, Index: width, Scale: uint8(n)}, dst)
 	JMP(LabelRef("four"))
 	Label("rest")
 	ADDQ(U8(4), k)
 	Label("one")
-	SUBQ(U8(1), k)
-	JL(LabelRef("end"))
-	VMOVUPS_Z(from[0], K1, Z0)
+	SUBQ(U8(kd.terms()), k)
+	JL(LabelRef("odd"))
+	word(from[0], from[kd.terms()-1], Z0, Z4)
 	VMOVUPS(Z0, K2, to[0])
-	ADDQ(ld, src)
+	LEAQ(Mem{Base: src, Index: ld, Scale: uint8(kd.terms())}, src)
 	ADDQ(width, dst)
 	JMP(LabelRef("one"))
-	Label("end")
+	Label("odd")
+	if kd.terms() == 2 {
+		Comment("An odd last term: its partner is 0.")
+		ADDQ(U8(1), k)
+		JL(LabelRef("end"))
+		if kd == pairs {
+			VPMOVZXWD_Z(from[0], K1, Z0)
+		} else {
+			VPXORD(Z4, Z4, Z4)
+			VMOVUPS_Z(from[0], K1, Z0)
+			evex.VCVTNE2PS2BF16(Z0, Z4, Z0)
+			VPERMW(Z0, Z31, Z0)
+		}
+		VMOVUPS(Z0, K2, to[0])
+		Label("end")
+	}
 	VZEROUPPER()
 	RET()
 }
@@ -185,7 +346,7 @@ func addTransposed512() {
 	low(rows, K1)
 	low(cols, K2)
 	at := rowPointers(src, lds)
-	loadRows(at, cols)
+	loadRows(same, at, cols)
 	for i, r := range transpose16() {
 		if i > 0 {
 			CMPQ(rows, U8(i))
