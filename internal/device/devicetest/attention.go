@@ -23,7 +23,7 @@ type attention struct {
 
 // attentions calls f for pieces of every awkward length, each with all four combinations of position terms. Most maps
 // end (max_relative_positions) inside the longer pieces.
-func attentions(f func(i int, p *attention)) {
+func attentions(s *suite, f func(i int, p *attention)) {
 	type size struct {
 		lengths              []int
 		heads, d             int
@@ -47,13 +47,13 @@ func attentions(f func(i int, p *attention)) {
 				continue
 			}
 			p := &attention{
-				problem: newProblem(nameOf("pieces %v, %d heads of %d, buckets %d of %d, terms %d", z.lengths, z.heads, z.d, z.buckets, z.maxRelative, terms)),
+				problem: s.newProblem(nameOf("pieces %v, %d heads of %d, buckets %d of %d, terms %d", z.lengths, z.heads, z.d, z.buckets, z.maxRelative, terms)),
 				heads:   z.heads, d: z.d, k: kernel.Span(z.buckets, z.maxRelative), c2p: terms&1 != 0, p2c: terms&2 != 0,
 			}
 			p.withPack(z.lengths, 1)
 			h := p.heads * p.d
 			p.sigma = float32(math.Sqrt(float64(p.d * (1 + terms&1 + terms>>1))))
-			p.qkv = p.normal("qkv", p.tokens*3*h, p.used()*3*h, 1)
+			p.qkv = p.activation("qkv", p.tokens*3*h, p.used()*3*h, 1)
 			for _, n := range z.lengths {
 				p.reach = max(p.reach, n-1+i%3)
 			}
@@ -64,7 +64,7 @@ func attentions(f func(i int, p *attention)) {
 				p.positionRows += 2 * p.k
 			}
 			if terms > 0 {
-				p.pos = p.normal("pos", p.positionRows*h, p.positionRows*h, 1)
+				p.pos = p.activation("pos", p.positionRows*h, p.positionRows*h, 1)
 				p.slots = p.shorts("slots", kernel.Slots(z.buckets, z.maxRelative, p.reach))
 			}
 			if p.random.Intn(3) == 0 {
@@ -147,9 +147,9 @@ func (p *attention) slot(i, j int) int { return int(p.slots.s[i-j+p.reach]) }
 func (p *attention) factor() float64 { return float64(p.drop.Scale()) }
 
 func attentionCases(t *testing.T, s *suite) {
-	attentions(func(i int, p *attention) {
+	attentions(s, func(i int, p *attention) {
 		h := p.heads * p.d
-		out := p.output("out", p.tokens*h, p.used()*h)
+		out := p.result("out", p.tokens*h, p.used()*h)
 		lse := p.output("lse", p.tokens*p.heads, p.used()*p.heads)
 		p.bind = func(k kernel.Kernels, m *memory) func() {
 			a := &kernel.AttentionArgs{
@@ -166,7 +166,7 @@ func attentionCases(t *testing.T, s *suite) {
 				lse.bound[at] = relative + 4*unit*abs(want.f32(lse)[at])
 				for j, probability := range probabilities {
 					for c, v := range p.vector(2, start+j, head) {
-						out.bound[at*p.d+c] += (relative + gamma(n+8)) * probability * p.factor() * abs(v)
+						out.bound[at*p.d+c] += (relative + gamma(n+8) + p.inner()) * probability * p.factor() * abs(v)
 					}
 				}
 			})
@@ -176,7 +176,7 @@ func attentionCases(t *testing.T, s *suite) {
 }
 
 func attentionGradCases(t *testing.T, s *suite) {
-	attentions(func(i int, p *attention) {
+	attentions(s, func(i int, p *attention) {
 		h := p.heads * p.d
 		forwardOut, forwardLSE := make([]float32, p.tokens*h), make([]float32, p.tokens*p.heads)
 		positions := kernel.Buf{}
@@ -194,10 +194,11 @@ func attentionGradCases(t *testing.T, s *suite) {
 		})
 		out := p.floats("out", p.tokens*h, p.used()*h)
 		copy(out.f, forwardOut[:out.used])
+		p.halve(out)
 		lse := p.floats("lse", p.tokens*p.heads, p.used()*p.heads)
 		copy(lse.f, forwardLSE[:lse.used])
-		dOut := p.normal("dOut", p.tokens*h, p.used()*h, 1)
-		dQKV := p.output("dQKV", p.tokens*3*h, p.used()*3*h)
+		dOut := p.activation("dOut", p.tokens*h, p.used()*h, 1)
+		dQKV := p.result("dQKV", p.tokens*3*h, p.used()*3*h)
 		var dPos *tensor
 		if p.pos != nil {
 			dPos = p.output("dPos", p.positionRows*h, p.positionRows*h)
@@ -218,7 +219,7 @@ func attentionGradCases(t *testing.T, s *suite) {
 
 // gradBounds: dS = P∘(dP·factor − Δ)/σ has the relative error of P and that of two products of D terms; every gradient is
 // a sum of such terms times a vector. E_ij below is the bound of one term's factor, sums of N terms and of the tokens of
-// all pieces included.
+// all pieces included. With BF16, P, dS and sums of dS may be rounded where they become factors of products.
 func (p *attention) gradBounds(out, dOut, dQKV, dPos *tensor) {
 	width := p.heads * p.d
 	dQKV.bound = make([]float64, dQKV.used)
@@ -234,7 +235,7 @@ func (p *attention) gradBounds(out, dOut, dQKV, dPos *tensor) {
 		at := ((start+i)*p.heads + head) * p.d
 		dO := dOut.f[at : at+p.d]
 		_, delta := products(dO, out.f[at:at+p.d])
-		sums := relative + gamma(2*p.d+n+p.used()+32)
+		sums := relative + gamma(2*p.d+n+p.used()+32) + p.inner()
 		gradient := func(which, token int) []float64 {
 			return dQKV.bound[(token*3+which)*width+head*p.d:][:p.d]
 		}

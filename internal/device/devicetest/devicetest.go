@@ -51,7 +51,7 @@ var groups = []group{
 	{"AddNorm", addNormCases, true, true}, {"AddNormGrad", addNormGradCases, true, true},
 	{"Linear", linearCases, true, true}, {"LinearGrad", linearGradCases, true, true},
 	{"LinearGradAdd", linearGradAddCases, false, true},
-	{"Attention", attentionCases, true, false}, {"AttentionGrad", attentionGradCases, true, false},
+	{"Attention", attentionCases, true, true}, {"AttentionGrad", attentionGradCases, true, true},
 	{"ConvNorm", convNormCases, true, true}, {"ConvNormGrad", convNormGradCases, true, true},
 	{"Gather", gatherCases, true, true}, {"GatherGrad", gatherGradCases, true, true},
 	{"MLMLoss", mlmLossCases, true, true}, {"MLMLossGrad", mlmLossGradCases, true, true},

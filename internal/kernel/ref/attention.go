@@ -101,15 +101,15 @@ func (t *attention) factor(i, j int) float64 {
 }
 
 // Attention: S_ij = (Q_i·K_j + Q_i·Pk_s + K_j·Pq_s)/σ with s = slot(i − j), out = dropout(softmax(S))·V, per piece and
-// head.
+// head. With BF16 operands nothing but the results is rounded, here and in the gradient.
 func (k *table) Attention(_ kernel.Stream, a *kernel.AttentionArgs) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	t := attention{
-		h: view(a.Header), qkv: a.QKV.F32(), pos: a.Pos.F32(), slots: a.Slots.I16(), reach: a.Reach,
+		h: view(a.Header), qkv: k.read(a.QKV), pos: k.read(a.Pos), slots: a.Slots.I16(), reach: a.Reach,
 		heads: a.A, d: a.D, k: a.K, c2p: a.C2P, p2c: a.P2C, sigma: float64(a.Sigma), drop: a.Drop,
 	}
-	out, lse := a.Out.F32(), a.LSE.F32()
+	out, lse := k.write(a.Out), a.LSE.F32()
 	for piece := range t.h.Pieces() {
 		for head := range a.A {
 			t.begin(piece, head)
@@ -133,13 +133,13 @@ func (k *table) Attention(_ kernel.Stream, a *kernel.AttentionArgs) {
 // dV_j = Σ_i P_ij·factor·dO_i; dQ_i = Σ_j dS_ij·(K_j + Pk_s); dK_j = Σ_i dS_ij·(Q_i + Pq_s); dPk_s = Σ dS_ij·Q_i;
 // dPq_s = Σ dS_ij·K_j (research: HF's DisentangledSelfAttention differentiated by hand).
 func (k *table) AttentionGrad(_ kernel.Stream, a *kernel.AttentionGradArgs) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	t := attention{
-		h: view(a.Header), qkv: a.QKV.F32(), pos: a.Pos.F32(), slots: a.Slots.I16(), reach: a.Reach,
+		h: view(a.Header), qkv: k.read(a.QKV), pos: k.read(a.Pos), slots: a.Slots.I16(), reach: a.Reach,
 		heads: a.A, d: a.D, k: a.K, c2p: a.C2P, p2c: a.P2C, sigma: float64(a.Sigma), drop: a.Drop,
 	}
-	out, lse, dOut, dQKV := a.Out.F32(), a.LSE.F32(), a.DOut.F32(), a.DQKV.F32()
+	out, lse, dOut, dQKV := k.read(a.Out), a.LSE.F32(), k.read(a.DOut), k.write(a.DQKV)
 	width := a.A * a.D
 	rows := 0
 	if a.C2P {
