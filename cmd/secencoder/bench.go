@@ -2,70 +2,172 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"os"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/secencoder/secencoder/internal/bench"
+	"github.com/secencoder/secencoder/internal/kernel"
+	"github.com/secencoder/secencoder/internal/progress"
 	"github.com/secencoder/secencoder/internal/units"
 	"github.com/secencoder/secencoder/model"
 )
 
 type benchCmd struct {
-	What     string    `arg:"" enum:"gemm,train,infer,tokenizer" help:"gemm, train, infer or tokenizer."`
-	Size     string    `placeholder:"S" help:"Preset (default: mini; gemm: the shapes of several)."`
-	Context  int       `placeholder:"N" help:"Longest piece in tokens (default: the preset's)."`
-	Tokens   int       `placeholder:"N" help:"Tokens of a micro-batch (default: the larger of the preset's and the context)."`
-	DType    string    `name:"dtype" enum:"f32" default:"f32" placeholder:"D" help:"f32."`
-	Memory   string    `placeholder:"M" help:"train: auto, none, cheap, layer, or a limit such as 8GiB."`
-	Duration *duration `placeholder:"TIME" help:"How long to measure (default 5s)."`
-	JSON     bool      `name:"json" help:"One JSON document on stdout."`
+	What       string    `arg:"" enum:"gemm,attention,train,infer,tokenizer" help:"gemm, attention, train, infer or tokenizer."`
+	Size       string    `placeholder:"S" help:"Preset (default: mini; gemm: the shapes of several)."`
+	Context    int       `placeholder:"N" help:"Longest piece in tokens (default: the preset's). Above 8,192 exactly one step is run, without warm-up."`
+	Tokens     int       `placeholder:"N" help:"Tokens of a micro-batch (default: the larger of the preset's and the context)."`
+	DType      string    `name:"dtype" enum:"f32,bf16" default:"f32" placeholder:"D" help:"f32 or bf16: type of activations, and arithmetic of products."`
+	Memory     string    `placeholder:"M" help:"train: auto, none, cheap, layer, or a limit such as 8GiB (default: auto, 10 GiB at most)."`
+	Duration   *duration `placeholder:"TIME" help:"How long to measure (default 5s)."`
+	CPUProfile string    `name:"cpuprofile" placeholder:"FILE" help:"Write a profile of the processor's time that go tool pprof reads."`
+	JSON       bool      `name:"json" help:"One JSON document on stdout."`
 }
 
 func (*benchCmd) Help() string {
-	return examples("secencoder bench gemm", "secencoder bench train --size mini --context 512 --json")
+	return examples("secencoder bench gemm --size base --tokens 2048",
+		"secencoder bench train --size base --context 48000 --memory 10GiB --json")
 }
 
-func (cmd *benchCmd) Run(c *call) error {
-	if cmd.Size != "" && !slices.Contains(model.PresetNames(), cmd.Size) {
-		return usagef("--size %s: want one of %s", cmd.Size, strings.Join(model.PresetNames(), ", "))
-	}
-	if cmd.Context < 0 || cmd.Tokens < 0 || cmd.Context > 0 && cmd.Context < 3 || cmd.Tokens > 0 && cmd.Tokens < max(cmd.Context, 3) {
-		return usagef("--context %d --tokens %d: want a context of 3 or more and at least as many tokens", cmd.Context, cmd.Tokens)
-	}
-	o := bench.Options{Size: cmd.Size, Context: cmd.Context, Tokens: cmd.Tokens, Threads: c.kernelThreads(), Memory: cmd.Memory, Seed: c.seed()}
-	if cmd.Duration != nil {
-		o.Duration = time.Duration(*cmd.Duration)
+func (cmd *benchCmd) Run(c *call) (err error) {
+	o, err := cmd.options(c)
+	if err != nil {
+		return err
 	}
 	measure := map[string]func(context.Context, bench.Options) (*bench.Result, error){
-		"gemm": bench.GEMM, "train": bench.Train, "infer": bench.Infer, "tokenizer": bench.Tokenizer,
+		"gemm": bench.GEMM, "attention": bench.Attention, "train": bench.Train, "infer": bench.Infer, "tokenizer": bench.Tokenizer,
 	}[cmd.What]
+	if cmd.CPUProfile != "" {
+		stop, err := profile(cmd.CPUProfile)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
+	bar := progress.New(c.err, "bench "+cmd.What, c.Quiet)
+	o.Report = bar.Set
 	r, err := measure(c.ctx, o)
+	bar.Done()
 	if err != nil {
 		return err
 	}
 	if cmd.JSON {
 		return c.printJSON(r)
 	}
-	return c.printBench(r)
+	return printBench(c.out, r)
 }
 
-func (c *call) printBench(r *bench.Result) error {
-	fmt.Fprintf(c.out, "%s on %s, kernels %s, %d threads\n", r.What, r.Machine.Processor, r.Machine.Kernels, r.Machine.Threads)
-	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "case\tthreads\tmedian\tbest tenth\tunit\tshare of peak\t")
-	for _, s := range r.Slices {
-		share := "-"
-		if s.ShareOfPeak != nil {
-			share = fmt.Sprintf("%.0f %%", 100**s.ShareOfPeak)
+// options checks the flags.
+func (cmd *benchCmd) options(c *call) (bench.Options, error) {
+	o := bench.Options{
+		Size: cmd.Size, Context: cmd.Context, Tokens: cmd.Tokens, Threads: c.kernelThreads(), Memory: cmd.Memory, Seed: c.seed(),
+	}
+	if cmd.Size != "" && !slices.Contains(model.PresetNames(), cmd.Size) {
+		return o, usagef("--size %s: want one of %s", cmd.Size, strings.Join(model.PresetNames(), ", "))
+	}
+	if cmd.Context < 0 || cmd.Tokens < 0 || cmd.Context > 0 && cmd.Context < 3 || cmd.Tokens > 0 && cmd.Tokens < max(cmd.Context, 3) {
+		return o, usagef("--context %d --tokens %d: want a context of 3 or more and at least as many tokens", cmd.Context, cmd.Tokens)
+	}
+	if cmd.Context > kernel.MaxPiece {
+		return o, usagef("--context %d: want at most %s", cmd.Context, units.Count(kernel.MaxPiece))
+	}
+	if cmd.DType == "bf16" {
+		o.DType = kernel.BF16
+		if !slices.Contains(bench.BF16, cmd.What) {
+			return o, usagef("bench %s --dtype bf16: want f32", cmd.What)
 		}
-		fmt.Fprintf(w, "%s\t%d\t%.1f\t%.1f\t%s\t%s\t\n", s.Case, s.Threads, s.Median, s.Best, s.Unit, share)
 	}
-	if err := w.Flush(); err != nil {
-		return err
+	if cmd.Memory != "" && cmd.What != "train" {
+		return o, usagef("bench %s --memory %s: only train keeps values for a backward pass", cmd.What, cmd.Memory)
 	}
-	_, err := fmt.Fprintf(c.out, "peak memory %s\n", units.FormatSize(r.PeakBytes))
+	if cmd.Duration != nil {
+		o.Duration = time.Duration(*cmd.Duration)
+	}
+	return o, nil
+}
+
+// profile writes a profile until stop is called.
+func profile(name string) (stop func() error, err error) {
+	f, err := os.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
+}
+
+func printBench(out io.Writer, r *bench.Result) error {
+	var b strings.Builder
+	dtype := ""
+	if d, ok := r.Settings["dtype"]; ok {
+		dtype = fmt.Sprintf(", %v", d)
+	}
+	fmt.Fprintf(&b, "%s%s on %s, kernels %s, %s\n\n", r.What, dtype, r.Machine.Processor, r.Machine.Kernels,
+		map[bool]string{true: "1 thread", false: fmt.Sprintf("%d threads", r.Machine.Threads)}[r.Machine.Threads == 1])
+	table(&b, "case\tthreads\tmedian\tbest tenth\tunit\tshare of peak\tbest tenth\tslices\t", len(r.Slices), func(i int) string {
+		s := r.Slices[i]
+		return fmt.Sprintf("%s\t%d\t%.1f\t%.1f\t%s\t%s\t%s\t%d\t", s.Case, s.Threads, s.Median, s.Best, unitNames[s.Unit],
+			percent(s.MedianShare), percent(s.ShareOfPeak), s.Runs)
+	})
+	table(&b, "peak\tthreads\tmedian\tbest tenth\tunit\tslices\t", len(r.Machine.Peaks), func(i int) string {
+		p := r.Machine.Peaks[i]
+		return fmt.Sprintf("%s\t%d\t%.1f\t%.1f\t%s\t%d\t", p.Name, p.Threads, p.Median, p.Best, p.Unit, p.Slices)
+	})
+	table(&b, "kernel\tcalls\tseconds\tshare\t", len(r.Kernels), func(i int) string {
+		k := r.Kernels[i]
+		return fmt.Sprintf("%s\t%d\t%.3f\t%.1f %%\t", k.Name, k.Calls, k.Seconds, 100*k.Share)
+	})
+	if v := r.Bounds; v != nil {
+		fmt.Fprintf(&b, "bounds of a run: %.2f ms to read %s of weights once, %.2f ms for %.2f GFLOP; it takes %.2f times the larger (best tenths: %.2f)\n",
+			1e3*v.WeightSeconds, units.FormatSize(int64(v.WeightBytes)), 1e3*v.ProductSeconds, v.GFLOP, v.TimesOfBound, v.TimesOfBoundOfBests)
+	}
+	if r.GFLOPS > 0 {
+		fmt.Fprintf(&b, "%.1f GFLOP/s in the median, ", r.GFLOPS)
+	}
+	fmt.Fprintf(&b, "peak memory %s\n", units.FormatSize(r.PeakBytes))
+	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+var unitNames = map[string]string{"gflops": "GFLOP/s", "tokens_per_second": "tokens/s", "mb_per_second": "MB/s"}
+
+func percent(x *float64) string {
+	if x == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f %%", 100**x)
+}
+
+// table writes n rows under a head; the first column is aligned on the left, the others on the right. Nothing for n = 0.
+func table(b *strings.Builder, head string, n int, row func(i int) string) {
+	if n == 0 {
+		return
+	}
+	lines, width := []string{head}, 0
+	for i := range n {
+		lines = append(lines, row(i))
+	}
+	for _, l := range lines {
+		first, _, _ := strings.Cut(l, "\t")
+		width = max(width, len([]rune(first)))
+	}
+	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	for _, l := range lines {
+		first, rest, _ := strings.Cut(l, "\t")
+		fmt.Fprintf(w, "%s%s\t%s\n", first, strings.Repeat(" ", width-len([]rune(first))), rest)
+	}
+	w.Flush()
+	b.WriteString("\n")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/secencoder/secencoder/internal/device"
@@ -15,38 +16,33 @@ import (
 
 const (
 	benchMemory = 10 << 30 // what auto may take of the machine
-	longContext = 8192     // above it a run is one step, without warm-up
 	maskedShare = 0.15
 )
 
+// longContext is the context above which a run is one step, without warm-up; a test lowers it.
+var longContext = 8192
+
 // encoder is a preset with a plan and random pieces of the full context.
 type encoder struct {
-	dev    *device.Device
-	cfg    *model.Config
-	params *model.Params
-	plan   *model.Plan
-	batch  model.Batch
-	long   bool
-	r      *Result
+	dev       *device.Device
+	cfg       *model.Config
+	params    *model.Params
+	positions *model.Positions
+	plan      *model.Plan
+	batch     model.Batch
+	o         Options
+	long      bool
+	p         *probes
+	times     kernelTimes
+	journey   *journey // of the step in progress, when steps are long
+	r         *Result
 }
 
 // newEncoder makes the plan of a mode. Close it.
 func newEncoder(what string, o Options, mode model.Mode) (_ *encoder, err error) {
-	if o.Size == "" {
-		o.Size = "mini"
-	}
-	cfg, defaults, err := model.Preset(o.Size, model.DefaultVocabSize)
+	cfg, err := o.preset(what)
 	if err != nil {
 		return nil, err
-	}
-	if o.Context == 0 {
-		o.Context = defaults.Context
-	}
-	if o.Tokens == 0 {
-		o.Tokens = max(defaults.TokensPerStep, o.Context)
-	}
-	if o.Context < 3 || o.Tokens < o.Context {
-		return nil, fmt.Errorf("bench %s: %d tokens with a context of %d, want a context of at least 3 and as many tokens", what, o.Tokens, o.Context)
 	}
 	memory := o.Memory
 	if memory == "" || memory == "auto" {
@@ -56,7 +52,7 @@ func newEncoder(what string, o Options, mode model.Mode) (_ *encoder, err error)
 		}
 		memory = units.FormatSize(min(benchMemory, available/5*4))
 	}
-	e := &encoder{cfg: cfg, long: o.Context > longContext}
+	e := &encoder{cfg: cfg, o: o, long: o.Context > longContext, times: kernelTimes{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.close())
@@ -75,53 +71,92 @@ func newEncoder(what string, o Options, mode model.Mode) (_ *encoder, err error)
 			return nil, err
 		}
 		options.Memory = memory
+	} else {
+		if e.positions, err = model.ProjectPositions(e.dev, cfg, e.params, o.DType); err != nil {
+			return nil, err
+		}
+		options.Positions = e.positions
 	}
 	if e.plan, err = model.Compile(e.dev, cfg, e.params, options); err != nil {
 		return nil, err
 	}
-	e.fill(o)
+	e.plan.SetTrace(e.trace)
+	e.fill()
+	e.p = newProbes(e.dev.Family())
 	e.r = &Result{
 		What: what, Machine: machine(e.dev, e.dev.Threads()), Versions: versions(),
-		Settings: map[string]any{"size": o.Size, "context": o.Context, "tokens": o.Tokens, "dtype": "f32", "vocab_size": cfg.VocabSize, "recompute": fmt.Sprint(e.plan.Policy())},
+		Settings: map[string]any{"size": o.Size, "context": o.Context, "tokens": o.Tokens, "dtype": o.DType.String(), "vocab_size": cfg.VocabSize, "recompute": fmt.Sprint(e.plan.Policy())},
 	}
 	return e, nil
 }
 
 // fill makes pieces of the full context of random ids, and masks among them.
-func (e *encoder) fill(o Options) {
-	s := rng.NewStream(o.Seed, rng.Probe, 1, 0, 0)
-	b := &e.batch
-	for t := range o.Tokens {
+func (e *encoder) fill() {
+	s, b := rng.NewStream(e.o.Seed, rng.Probe, 1, 0, 0), &e.batch
+	b.Offsets = offsets(e.o.Tokens, e.o.Context)
+	for t := range b.Offsets[len(b.Offsets)-1] {
 		b.IDs = append(b.IDs, int32(5+s.Intn(e.cfg.VocabSize-5)))
-		if t%o.Context == 0 && (o.Tokens-t > 1 || t == 0) {
-			b.Offsets = append(b.Offsets, int32(t))
-		}
 		if s.Float64() < maskedShare {
-			b.Masked = append(b.Masked, int32(t))
+			b.Masked = append(b.Masked, t)
 			b.Labels = append(b.Labels, b.IDs[t])
 		}
 	}
-	b.Offsets = append(b.Offsets, int32(o.Tokens))
 	b.Scale = 1 / float32(max(1, len(b.Masked)))
 }
 
-// flop returns the FLOP of one forward pass over a batch, a multiplication and an addition counted as two: projections,
-// feed-forward, attention with both position terms against the slots in use, convolution, and with head the masked-LM
-// head over the masked positions.
-func (e *encoder) flop(o map[string]any, head bool) float64 {
-	c := e.cfg
-	h, i, n := float64(c.HiddenSize), float64(c.IntermediateSize), float64(o["context"].(int))
-	slots := min(2*n-1, 2*float64(c.PositionBuckets))
-	token := float64(c.NumHiddenLayers) * (8*h*h + 4*h*i + 4*n*h + 4*slots*h)
-	if c.ConvKernelSize > 0 {
-		token += 2 * float64(c.ConvKernelSize) * h * h / float64(c.ConvGroups)
+// flop returns the operations of one forward pass over the batch: all that flop.go counts. The projection of the
+// position tables counts where the plan does it, and the head over the masked positions where there are any.
+func (e *encoder) flop() float64 {
+	sum := tokenFLOP(e.cfg)*float64(len(e.batch.IDs)) + headFLOP(e.cfg)*float64(len(e.batch.Masked))
+	for i := range len(e.batch.Offsets) - 1 {
+		forward, _ := attentionFLOP(e.cfg, int(e.batch.Offsets[i+1]-e.batch.Offsets[i]))
+		sum += float64(e.cfg.NumHiddenLayers) * forward
 	}
-	total := token * float64(len(e.batch.IDs))
-	total += float64(c.NumHiddenLayers) * 4 * 2 * float64(c.PositionBuckets) * h * h
-	if head {
-		total += float64(len(e.batch.Masked)) * (2*h*h + 2*h*float64(c.VocabSize))
+	if e.positions == nil {
+		sum += positionFLOP(e.cfg)
 	}
-	return total
+	return sum
+}
+
+// callFLOP estimates the operations of a call of the plan, for the time that is left.
+func (e *encoder) callFLOP(name string) float64 {
+	c, tokens := e.cfg, float64(len(e.batch.IDs))
+	h, i := float64(c.HiddenSize), float64(c.IntermediateSize)
+	kind, gradient := strings.CutSuffix(name, "_grad")
+	var one float64
+	switch kind {
+	case "attention":
+		for i := range len(e.batch.Offsets) - 1 {
+			forward, backward := attentionFLOP(c, int(e.batch.Offsets[i+1]-e.batch.Offsets[i]))
+			if gradient {
+				forward = backward
+			}
+			one += forward
+		}
+		return one
+	case "qkv":
+		one = 6 * h * h * tokens
+	case "linear":
+		one = (2*h*h + 4*h*i) / 3 * tokens // the mean of a layer's three
+	case "mlm_loss":
+		one = headFLOP(c) * float64(len(e.batch.Masked))
+	case "pos_project":
+		one = positionFLOP(c) / float64(c.NumHiddenLayers)
+	default:
+		one = 100 * h * tokens // bound by memory; as if it took this
+	}
+	if gradient {
+		one *= 2
+	}
+	return one
+}
+
+// trace takes the time of a call.
+func (e *encoder) trace(name string, elapsed time.Duration) {
+	e.times.add(name, elapsed)
+	if e.journey != nil {
+		e.journey.next()
+	}
 }
 
 func (e *encoder) close() error {
@@ -129,8 +164,14 @@ func (e *encoder) close() error {
 	if e.plan != nil {
 		errs = append(errs, e.plan.Close())
 	}
+	if e.positions != nil {
+		errs = append(errs, e.positions.Close())
+	}
 	if e.params != nil {
 		errs = append(errs, e.params.Close())
+	}
+	if e.p != nil {
+		errs = append(errs, e.p.close())
 	}
 	if e.dev != nil {
 		errs = append(errs, e.dev.Close())
@@ -138,37 +179,83 @@ func (e *encoder) close() error {
 	return errors.Join(errs...)
 }
 
-// measure runs step until the time is over and fills the result; flop is the work of one step.
-func (e *encoder) measure(ctx context.Context, o Options, flop float64, step func() error) (*Result, error) {
-	if !e.long {
+// measure runs step until the time is over and fills the result; gflop is the work of one step.
+func (e *encoder) measure(ctx context.Context, gflop float64, step func() error) (*Result, error) {
+	threads := e.dev.Threads()
+	if e.long {
+		e.journey = begin(e.o.Report, e.plan.Calls(), e.callFLOP)
+		defer e.journey.end()
+	} else {
 		if err := step(); err != nil { // takes memory
+			return nil, err
+		}
+		clear(e.times)
+		if err := e.p.openStream(threads); err != nil {
 			return nil, err
 		}
 	}
 	var seconds timed
-	var peaks times
-	for from := time.Now(); len(seconds.times) == 0 || !e.long && (len(seconds.times) < 3 || time.Since(from) < o.duration()); {
+	for from := time.Now(); len(seconds.times) == 0 || !e.long && (len(seconds.times) < 3 || time.Since(from) < e.o.duration()); {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		peaks = append(peaks, peak(e.dev.Family(), e.dev.Threads())...)
-		if err := seconds.run(step); err != nil {
+		if !e.long {
+			e.o.elapsed(from)
+			if err := e.p.streams(e.o.duration()/8, threads, 1); err != nil {
+				return nil, err
+			}
+		}
+		if err := seconds.run(e.p.arithmetic(e.o.DType, threads), step); err != nil {
 			return nil, err
 		}
 	}
-	tokens := float64(len(e.batch.IDs))
-	one := seconds.slice("step", "tokens_per_second", e.dev.Threads(), tokens)
-	if len(peaks) > 0 {
-		e.r.Machine.PeakGFLOPS = peaks.at(0.9)
-		share := flop * 1e-9 / seconds.best() / e.r.Machine.PeakGFLOPS
-		one.ShareOfPeak, e.r.ShareOfPeak = &share, &share
+	if e.long {
+		e.p.arithmetic(e.o.DType, threads) // the peak on both sides of the step
+		if err := e.p.streams(0, threads, 1); err != nil {
+			return nil, err
+		}
 	}
-	e.r.TokensPerSecond, e.r.Slices, e.r.PeakBytes = one.Median, []Slice{one}, peakBytes()
+	e.p.fill(e.r, e.o.DType, threads)
+	one := seconds.slice("step", "tokens_per_second", threads, float64(len(e.batch.IDs)))
+	seconds.shares(&one, e.r.Machine.PeakGFLOPS, gflop)
+	e.r.ShareOfPeak, e.r.MedianShare = one.ShareOfPeak, one.MedianShare
+	e.r.GFLOPS, e.r.TokensPerSecond = gflop/one.Seconds, one.Median
+	e.r.Slices, e.r.Kernels = []Slice{one}, e.times.list()
+	e.r.Settings["gflop_a_step"] = gflop
 	return e.r, nil
 }
 
-// Train measures a whole training step on full pieces of random tokens: forward, backward, clipping norm, update. The
-// share of the peak counts three times the forward FLOP.
+// bounds compares the steps of r with what they cannot be shorter than.
+func (e *encoder) bounds(gflop float64) *Bounds {
+	given := func(r resource) times { return e.p.given[r] }
+	products := given(e.p.bound(e.o.DType, e.dev.Threads()))
+	read := given(resource{PeakRead, "GB/s", e.dev.Threads()})
+	if len(products) == 0 || len(read) == 0 {
+		return nil
+	}
+	b := &Bounds{WeightBytes: e.weightBytes(), GFLOP: gflop}
+	b.WeightSeconds, b.WeightBestSeconds = b.WeightBytes*1e-9/read.median(), b.WeightBytes*1e-9/read.at(0.9)
+	b.ProductSeconds, b.ProductBestSeconds = gflop/products.median(), gflop/products.at(0.9)
+	one := e.r.Slices[0]
+	b.TimesOfBound = one.Seconds / max(b.WeightSeconds, b.ProductSeconds)
+	b.TimesOfBoundOfBests = one.BestSeconds / max(b.WeightBestSeconds, b.ProductBestSeconds)
+	return b
+}
+
+// weightBytes returns the bytes of the layers' weight matrices in the type that products read them in.
+func (e *encoder) weightBytes() float64 {
+	c := e.cfg
+	h, i := float64(c.HiddenSize), float64(c.IntermediateSize)
+	n := float64(c.NumHiddenLayers) * (4*h*h + 2*h*i)
+	if c.ConvKernelSize > 0 {
+		n += float64(c.ConvKernelSize) * h * h / float64(c.ConvGroups)
+	}
+	return n * float64(e.o.DType.Size())
+}
+
+// Train measures a whole training step on full pieces of random tokens: forward, backward, clipping norm, update. Its
+// operations are three times those of the forward pass. Above 8,192 tokens of context exactly one step is run, without
+// warm-up.
 func Train(ctx context.Context, o Options) (_ *Result, err error) {
 	e, err := newEncoder("train", o, model.ModeTrain)
 	if err != nil {
@@ -178,22 +265,28 @@ func Train(ctx context.Context, o Options) (_ *Result, err error) {
 	k, w, g := e.dev.Kernels(), e.params.Weights(), e.params.Grads()
 	m, v := e.params.Moments()
 	t := 0
-	return e.measure(ctx, o, 3*e.flop(e.r.Settings, true), func() error {
+	return e.measure(ctx, 3e-9*e.flop(), func() error {
 		t++
 		e.batch.Step = uint32(t)
 		if err := e.plan.Run(&e.batch, false); err != nil {
 			return err
 		}
+		from := time.Now()
 		k.SumSquares(0, &kernel.SumSquaresArgs{G: kernel.FromF32(g), N: len(g)})
+		e.times.add("sum_squares", time.Since(from))
+		from = time.Now()
 		k.AdamW(0, &kernel.AdamWArgs{
 			W: kernel.FromF32(w), G: kernel.FromF32(g), M: kernel.FromF32(m), V: kernel.FromF32(v), N: len(w),
 			LR: 1e-5, Beta1: 0.9, Beta2: 0.98, Eps: 1e-6, Decay: 0.01, Clip: 1, Step: t,
 		})
-		return k.Sync(0)
+		err := k.Sync(0)
+		e.times.add("adamw", time.Since(from))
+		return err
 	})
 }
 
-// Infer measures the encoder and mean pooling, without a head, on full pieces of random tokens.
+// Infer measures the encoder and mean pooling, without a head, on full pieces of random tokens. The position tables are
+// projected once before, as for any loaded model.
 func Infer(ctx context.Context, o Options) (_ *Result, err error) {
 	e, err := newEncoder("infer", o, model.ModeEmbed)
 	if err != nil {
@@ -201,5 +294,11 @@ func Infer(ctx context.Context, o Options) (_ *Result, err error) {
 	}
 	defer func() { err = errors.Join(err, e.close()) }()
 	e.batch.Masked, e.batch.Labels = nil, nil
-	return e.measure(ctx, o, e.flop(e.r.Settings, false), func() error { return e.plan.Run(&e.batch, false) })
+	gflop := 1e-9 * e.flop()
+	r, err := e.measure(ctx, gflop, func() error { return e.plan.Run(&e.batch, false) })
+	if err != nil {
+		return nil, err
+	}
+	r.Bounds = e.bounds(gflop)
+	return r, nil
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/secencoder/secencoder/internal/device"
 	"github.com/secencoder/secencoder/internal/kernel"
-	"github.com/secencoder/secencoder/internal/rng"
 	"github.com/secencoder/secencoder/model"
 )
 
@@ -20,9 +19,10 @@ type shape struct{ T, in, out int }
 var products = []string{"y", "dx", "dw"}
 
 // GEMM measures the products of linear layers as training runs them, through the kernel table: 2·T·in·out FLOP each,
-// packing and bias included. GFLOPS is the work of one pass over all cases at the largest number of threads divided by
-// the sum of their median times; ShareOfPeak the same with best tenths, divided by the best tenth of the peak.
-func GEMM(ctx context.Context, o Options) (*Result, error) {
+// packing and bias included. With DType BF16 x, y and their gradients are BF16, weights and their gradients float32.
+// GFLOPS is the work of one pass over all cases at the largest number of threads divided by the sum of their median
+// times; the shares are sums of the same kind.
+func GEMM(ctx context.Context, o Options) (_ *Result, err error) {
 	shapes, err := gemmShapes(o)
 	if err != nil {
 		return nil, err
@@ -33,39 +33,45 @@ func GEMM(ctx context.Context, o Options) (*Result, error) {
 	}
 	defer widest.Close()
 	most := widest.Threads()
-	r := &Result{What: "gemm", Machine: machine(widest, most), Versions: versions()}
+	r := &Result{What: "gemm", Machine: machine(widest, most), Versions: versions(), Settings: map[string]any{"dtype": o.DType.String()}}
 
 	threads := []int{most}
 	for n := most / 2; n > 0; n /= 2 {
 		threads = append(threads, n)
 	}
 	slices.Sort(threads)
-	limit := o.duration() / time.Duration(len(threads)*len(shapes))
-	var work, medians, bests float64
-	var top times
+	g := &gemm{o: o, p: newProbes(widest.Family()), begun: time.Now(), limit: o.duration() / time.Duration(len(threads)*len(shapes))}
+	defer func() { err = errors.Join(err, g.p.close()) }()
+	var list []Slice
 	for _, n := range threads {
-		list, peaks, err := gemmCases(ctx, device.Options{Threads: n, Kernels: widest.Family()}, shapes, limit, o.Seed)
-		if err != nil {
+		if list, err = g.cases(ctx, device.Options{Threads: n, Kernels: widest.Family()}, shapes); err != nil {
 			return nil, err
 		}
 		r.Slices = append(r.Slices, list...)
-		if n != most {
-			continue
-		}
-		top = peaks
-		for i, one := range list {
-			w := shapes[i/len(products)].flop()
-			work, medians, bests = work+w, medians+w/one.Median, bests+w/one.Best
+	}
+	var work, medians, bests, equal float64 // GFLOP, seconds, seconds, GFLOP that the loop could have done
+	for i, one := range list {
+		w := shapes[i/len(products)].flop()
+		work, medians, bests = work+w, medians+one.Seconds, bests+one.BestSeconds
+		if one.MedianShare != nil {
+			equal += w / *one.MedianShare
 		}
 	}
 	r.GFLOPS = work / medians
-	if len(top) > 0 {
-		r.Machine.PeakGFLOPS = top.at(0.9)
-		share := work / bests / r.Machine.PeakGFLOPS
-		r.ShareOfPeak = &share
+	g.p.fill(r, o.DType, most)
+	if equal > 0 {
+		share, median := work/bests/r.Machine.PeakGFLOPS, work/equal
+		r.ShareOfPeak, r.MedianShare = &share, &median
 	}
-	r.PeakBytes = peakBytes()
 	return r, nil
+}
+
+// gemm is a measurement in progress.
+type gemm struct {
+	o     Options
+	p     *probes
+	begun time.Time
+	limit time.Duration // of one layer on one number of threads
 }
 
 // flop returns the work of one product in GFLOP.
@@ -95,75 +101,72 @@ func gemmShapes(o Options) ([]shape, error) {
 	return list, nil
 }
 
-// gemmCases measures all shapes on a device of its own, for limit each; the peak is that of all its slices.
-func gemmCases(ctx context.Context, o device.Options, shapes []shape, limit time.Duration, seed uint64) (list []Slice, peaks times, err error) {
+// cases measures all shapes on a device of its own.
+func (g *gemm) cases(ctx context.Context, o device.Options, shapes []shape) (list []Slice, err error) {
 	dev, err := device.Open(o)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, dev.Close()) }()
-	for _, s := range shapes {
-		l, p, err := gemmCase(ctx, dev, s, limit, seed)
-		if err != nil {
-			return nil, nil, err
-		}
-		list, peaks = append(list, l...), append(peaks, p...)
-	}
-	if len(peaks) > 0 {
-		top := peaks.at(0.9)
-		for i := range list {
-			share := list[i].Best / top
-			list[i].ShareOfPeak = &share
+	measured := make([][]timed, len(shapes))
+	for i, s := range shapes {
+		if measured[i], err = g.layer(ctx, dev, s); err != nil {
+			return nil, err
 		}
 	}
-	return list, peaks, nil
+	best := g.p.best(g.p.bound(g.o.DType, dev.Threads()))
+	for i, s := range shapes {
+		for j := range measured[i] {
+			t := &measured[i][j]
+			one := t.slice(fmt.Sprintf("%s %dx%dx%d", products[j], s.T, s.in, s.out), "gflops", dev.Threads(), s.flop())
+			t.shares(&one, best, s.flop())
+			list = append(list, one)
+		}
+	}
+	return list, nil
 }
 
-// gemmCase measures the three products of one layer, with slices of the peak between them.
-func gemmCase(ctx context.Context, dev *device.Device, s shape, limit time.Duration, seed uint64) ([]Slice, times, error) {
-	header := make([]int32, kernel.HeaderWords(s.T))
-	pack := kernel.Pack{Offsets: []int32{0, int32(s.T)}, Scale: 1}
-	pack.Fill(header, s.T)
-	stream := rng.NewStream(seed, rng.Probe, 0, 0, 0)
-	fill := func(n int) kernel.Buf {
-		x := make([]float32, n)
-		for i := range x {
-			x[i] = float32(stream.Float64() - 0.5)
-		}
-		return kernel.FromF32(x)
+// layer measures the three products of one layer, with slices of the peaks between them.
+func (g *gemm) layer(ctx context.Context, dev *device.Device, s shape) (_ []timed, err error) {
+	k, m, dt := dev.Kernels(), newMaker(g.o.Seed), g.o.DType
+	defer func() { err = errors.Join(err, m.close()) }()
+	var x, w, b, y, dY, dX, dW kernel.Buf
+	err = errors.Join(
+		m.fill(dt, s.T*s.in, &x, &dX), m.fill(dt, s.T*s.out, &y, &dY), m.fill(kernel.F32, s.in*s.out, &w, &dW), m.fill(kernel.F32, s.out, &b))
+	if err != nil {
+		return nil, err
 	}
-	h := kernel.FromI32(header)
-	x, w, b, y := fill(s.T*s.in), fill(s.in*s.out), fill(s.out), fill(s.T*s.out)
-	forward := kernel.LinearArgs{Header: h, X: x, W: w, B: b, Y: fill(s.T * s.out), Rows: kernel.RowsTokens, N: s.T, In: s.in, Out: s.out}
-	dx := kernel.LinearGradArgs{Header: h, X: x, W: w, DY: y, DX: fill(s.T * s.in), Rows: kernel.RowsTokens, N: s.T, In: s.in, Out: s.out}
+	h := header(s.T, s.T)
+	forward := kernel.LinearArgs{Header: h, X: x, W: w, B: b, Y: y, Rows: kernel.RowsTokens, N: s.T, In: s.in, Out: s.out}
+	dx := kernel.LinearGradArgs{Header: h, X: x, W: w, DY: dY, DX: dX, Rows: kernel.RowsTokens, N: s.T, In: s.in, Out: s.out}
 	dw := dx
-	dx.Work, dw.Work = fill(dev.Kernels().WorkBytes(&dx)/4), fill(dev.Kernels().WorkBytes(&dw)/4)
-	dw.DX, dw.DW = kernel.Buf{}, fill(s.in*s.out)
-	k := dev.Kernels()
+	dw.DX, dw.DW = kernel.Buf{}, dW
+	if err := errors.Join(m.work(&dx.Work, k.WorkBytes(&dx)), m.work(&dw.Work, k.WorkBytes(&dw))); err != nil {
+		return nil, err
+	}
 	run := []func(){
 		func() { k.Linear(0, &forward) },
 		func() { k.LinearGrad(0, &dx) },
 		func() { k.LinearGrad(0, &dw) },
 	}
 	seconds := make([]timed, len(run))
-	var peaks times
 	for _, f := range run {
 		f() // takes scratch memory
 	}
-	for from := time.Now(); len(seconds[0].times) < 3 || time.Since(from) < limit; {
+	if err := g.p.streams(0, dev.Threads()); err != nil {
+		return nil, err
+	}
+	for from := time.Now(); len(seconds[0].times) < 3 || time.Since(from) < g.limit; {
 		if err := ctx.Err(); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		peaks = append(peaks, peak(dev.Family(), dev.Threads())...)
+		g.o.elapsed(g.begun)
 		for i, f := range run {
-			if err := seconds[i].run(func() error { f(); return k.Sync(0) }); err != nil {
-				return nil, nil, err
+			rate := g.p.arithmetic(dt, dev.Threads())
+			if err := seconds[i].run(rate, func() error { f(); return k.Sync(0) }); err != nil {
+				return nil, err
 			}
 		}
 	}
-	var list []Slice
-	for i := range seconds {
-		list = append(list, seconds[i].slice(fmt.Sprintf("%s %dx%dx%d", products[i], s.T, s.in, s.out), "gflops", dev.Threads(), s.flop()))
-	}
-	return list, peaks, nil
+	return seconds, nil
 }

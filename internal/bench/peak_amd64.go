@@ -3,17 +3,35 @@
 package bench
 
 import (
+	"unsafe"
+
 	"github.com/secencoder/secencoder/internal/kernel/avx2"
 	"github.com/secencoder/secencoder/internal/kernel/avx512"
 )
 
-// peakLoop returns the register-only loop of a family, and the FLOP of one round.
-func peakLoop(family string) (loop func(rounds int), flop float64) {
+// loops returns the register-only loops of a family: multiply-adds of float32, and products of bf16.
+func loops(family string) (fma, half loop) {
 	switch family {
 	case "avx512":
-		return avx512.FMAPeak, 768
+		fma = loop{avx512.FMAPeak, 768, 20_000}
 	case "avx2":
-		return avx2.FMAPeak, 192
+		fma = loop{avx2.FMAPeak, 192, 20_000}
 	}
-	return nil, 0
+	return fma, half
 }
+
+// readStream loads every byte of b.
+func readStream(b []float32) {
+	if len(b) >= 64 && avx2Available {
+		read256(unsafe.SliceData(b), len(b)/64)
+		return
+	}
+	readPlain(b)
+}
+
+var avx2Available, _ = avx2.Available()
+
+// read256 loads n blocks of 256 bytes.
+//
+//go:noescape
+func read256(p *float32, n int)

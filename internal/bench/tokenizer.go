@@ -105,7 +105,7 @@ func encode(ctx context.Context, t *tokenizer.Tokenizer, lines [][]byte, n int, 
 			return timed{}, 0, err
 		}
 		var wg sync.WaitGroup
-		err := seconds.run(func() error {
+		err := seconds.run(0, func() error {
 			for i := range encoders {
 				first := at + i*step
 				wg.Go(func() {
