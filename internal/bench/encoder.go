@@ -72,7 +72,7 @@ func newEncoder(what string, o Options, mode model.Mode) (_ *encoder, err error)
 		}
 		options.Memory = memory
 	} else {
-		if e.positions, err = model.ProjectPositions(e.dev, cfg, e.params, o.DType); err != nil {
+		if e.positions, err = model.ProjectPositions(e.dev, cfg, e.params); err != nil {
 			return nil, err
 		}
 		options.Positions = e.positions
