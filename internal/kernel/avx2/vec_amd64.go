@@ -114,6 +114,16 @@ func vecTanh(dst *float32, x *float32, n int)
 //go:noescape
 func vecTanhGrad(dst *float32, dy *float32, x *float32, n int)
 
+// vecKeepAdd sets dst = x·scale + res where the bit of keep is set, else res, and returns the sum.
+//
+//go:noescape
+func vecKeepAdd(dst *float32, x *float32, res *float32, keep *byte, scale float32, n int) float32
+
+// vecAddSum sets dst = x + res and returns the sum.
+//
+//go:noescape
+func vecAddSum(dst *float32, x *float32, res *float32, n int) float32
+
 // vecNormApply sets out = (x − mean)·rstd·gamma + beta.
 //
 //go:noescape
@@ -128,6 +138,66 @@ func vecNormSums(x *float32, gamma *float32, dy *float32, dgamma *float32, dbeta
 //
 //go:noescape
 func vecNormGrad(dx *float32, x *float32, gamma *float32, dy *float32, mean float32, rstd float32, sum float32, cross float32, n int)
+
+// vecNormGradKeep sets dx = rstd·(dy·gamma − sum − x̂·cross) and drop = dx·scale where the bit of keep is set, else 0.
+//
+//go:noescape
+func vecNormGradKeep(dx *float32, x *float32, gamma *float32, dy *float32, drop *float32, keep *byte, mean float32, rstd float32, sum float32, cross float32, scale float32, n int)
+
+// vecKeepAdd16 sets dst = x·scale + res where the bit of keep is set, else res, and returns the sum.
+//
+//go:noescape
+func vecKeepAdd16(dst *float32, x *uint16, res *uint16, keep *byte, scale float32, n int) float32
+
+// vecAddSum16 sets dst = x + res and returns the sum.
+//
+//go:noescape
+func vecAddSum16(dst *float32, x *uint16, res *uint16, n int) float32
+
+// vecWidenSum16 sets dst = x and returns the sum.
+//
+//go:noescape
+func vecWidenSum16(dst *float32, x *uint16, n int) float32
+
+// vecNormApply16 sets out = (x − mean)·rstd·gamma + beta.
+//
+//go:noescape
+func vecNormApply16(out *uint16, x *float32, gamma *float32, beta *float32, mean float32, rstd float32, n int)
+
+// vecNormSums16 adds dy·x̂ to dgamma and dy to dbeta, and returns Σ dy·gamma and Σ dy·gamma·x̂.
+//
+//go:noescape
+func vecNormSums16(x *float32, gamma *float32, dy *uint16, dgamma *float32, dbeta *float32, mean float32, rstd float32, n int) (sum float32, cross float32)
+
+// vecNormGrad16 sets dx = rstd·(dy·gamma − sum − x̂·cross).
+//
+//go:noescape
+func vecNormGrad16(dx *uint16, x *float32, gamma *float32, dy *uint16, mean float32, rstd float32, sum float32, cross float32, n int)
+
+// vecNormGradKeep16 sets dx = rstd·(dy·gamma − sum − x̂·cross) and drop = dx·scale where the bit of keep is set, else 0.
+//
+//go:noescape
+func vecNormGradKeep16(dx *uint16, x *float32, gamma *float32, dy *uint16, drop *uint16, keep *byte, mean float32, rstd float32, sum float32, cross float32, scale float32, n int)
+
+// vecWiden sets dst = src.
+//
+//go:noescape
+func vecWiden(dst *float32, src *uint16, n int)
+
+// vecNarrow sets dst = src, rounded.
+//
+//go:noescape
+func vecNarrow(dst *uint16, src *float32, n int)
+
+// vecAdd16 sets dst = a + b, rounded.
+//
+//go:noescape
+func vecAdd16(dst *uint16, a *uint16, b *uint16, n int)
+
+// vecAddWide adds x to dst.
+//
+//go:noescape
+func vecAddWide(dst *float32, x *uint16, n int)
 
 // vecAdamW updates w, m, v by grad.
 //

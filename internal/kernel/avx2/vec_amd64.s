@@ -2613,6 +2613,183 @@ DATA k40800000<>+24(SB)/4, $0x40800000
 DATA k40800000<>+28(SB)/4, $0x40800000
 GLOBL k40800000<>(SB), RODATA|NOPTR, $32
 
+// func vecKeepAdd(dst *float32, x *float32, res *float32, keep *byte, scale float32, n int) float32
+// Requires: AVX, AVX2, SSE
+TEXT ·vecKeepAdd(SB), NOSPLIT, $0-52
+	MOVQ         dst+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         res+16(FP), DX
+	MOVQ         keep+24(FP), CX
+	MOVQ         n+40(FP), AX
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	VBROADCASTSS scale+32(FP), Y14
+
+many:
+	CMPQ         AX, $0x00000020
+	JL           few
+	VMOVUPS      (SI), Y4
+	VPBROADCASTB (CX), Y15
+	VPAND        lanebit<>+0(SB), Y15, Y15
+	VPCMPEQD     lanebit<>+0(SB), Y15, Y15
+	VMULPS       Y14, Y4, Y4
+	VANDPS       Y15, Y4, Y4
+	VMOVUPS      (DX), Y6
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      Y4, (DI)
+	VADDPS       Y4, Y0, Y0
+	VMOVUPS      32(SI), Y5
+	VPBROADCASTB 1(CX), Y15
+	VPAND        lanebit<>+0(SB), Y15, Y15
+	VPCMPEQD     lanebit<>+0(SB), Y15, Y15
+	VMULPS       Y14, Y5, Y5
+	VANDPS       Y15, Y5, Y5
+	VMOVUPS      32(DX), Y7
+	VADDPS       Y7, Y5, Y5
+	VMOVUPS      Y5, 32(DI)
+	VADDPS       Y5, Y1, Y1
+	VMOVUPS      64(SI), Y4
+	VPBROADCASTB 2(CX), Y15
+	VPAND        lanebit<>+0(SB), Y15, Y15
+	VPCMPEQD     lanebit<>+0(SB), Y15, Y15
+	VMULPS       Y14, Y4, Y4
+	VANDPS       Y15, Y4, Y4
+	VMOVUPS      64(DX), Y6
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      Y4, 64(DI)
+	VADDPS       Y4, Y2, Y2
+	VMOVUPS      96(SI), Y5
+	VPBROADCASTB 3(CX), Y15
+	VPAND        lanebit<>+0(SB), Y15, Y15
+	VPCMPEQD     lanebit<>+0(SB), Y15, Y15
+	VMULPS       Y14, Y5, Y5
+	VANDPS       Y15, Y5, Y5
+	VMOVUPS      96(DX), Y7
+	VADDPS       Y7, Y5, Y5
+	VMOVUPS      Y5, 96(DI)
+	VADDPS       Y5, Y3, Y3
+	ADDQ         $0x00000080, DI
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000004, CX
+	SUBQ         $0x00000020, AX
+	JMP          many
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VMOVUPS      (SI), Y4
+	VPBROADCASTB (CX), Y15
+	VPAND        lanebit<>+0(SB), Y15, Y15
+	VPCMPEQD     lanebit<>+0(SB), Y15, Y15
+	VMULPS       Y14, Y4, Y4
+	VANDPS       Y15, Y4, Y4
+	VMOVUPS      (DX), Y6
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      Y4, (DI)
+	VADDPS       Y4, Y0, Y0
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000001, CX
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VPSHUFD      $0x4e, X0, X1
+	VADDPS       X1, X0, X0
+	VPSHUFD      $0xb1, X0, X1
+	VADDPS       X1, X0, X0
+	MOVSS        X0, ret+48(FP)
+	VZEROUPPER
+	RET
+
+DATA lanebit<>+0(SB)/4, $0x00000001
+DATA lanebit<>+4(SB)/4, $0x00000002
+DATA lanebit<>+8(SB)/4, $0x00000004
+DATA lanebit<>+12(SB)/4, $0x00000008
+DATA lanebit<>+16(SB)/4, $0x00000010
+DATA lanebit<>+20(SB)/4, $0x00000020
+DATA lanebit<>+24(SB)/4, $0x00000040
+DATA lanebit<>+28(SB)/4, $0x00000080
+GLOBL lanebit<>(SB), RODATA|NOPTR, $32
+
+// func vecAddSum(dst *float32, x *float32, res *float32, n int) float32
+// Requires: AVX, SSE
+TEXT ·vecAddSum(SB), NOSPLIT, $0-36
+	MOVQ   dst+0(FP), DI
+	MOVQ   x+8(FP), SI
+	MOVQ   res+16(FP), DX
+	MOVQ   n+24(FP), AX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+many:
+	CMPQ    AX, $0x00000020
+	JL      few
+	VMOVUPS (SI), Y4
+	VMOVUPS (DX), Y6
+	VADDPS  Y6, Y4, Y4
+	VMOVUPS Y4, (DI)
+	VADDPS  Y4, Y0, Y0
+	VMOVUPS 32(SI), Y5
+	VMOVUPS 32(DX), Y7
+	VADDPS  Y7, Y5, Y5
+	VMOVUPS Y5, 32(DI)
+	VADDPS  Y5, Y1, Y1
+	VMOVUPS 64(SI), Y4
+	VMOVUPS 64(DX), Y6
+	VADDPS  Y6, Y4, Y4
+	VMOVUPS Y4, 64(DI)
+	VADDPS  Y4, Y2, Y2
+	VMOVUPS 96(SI), Y5
+	VMOVUPS 96(DX), Y7
+	VADDPS  Y7, Y5, Y5
+	VMOVUPS Y5, 96(DI)
+	VADDPS  Y5, Y3, Y3
+	ADDQ    $0x00000080, DI
+	ADDQ    $0x00000080, SI
+	ADDQ    $0x00000080, DX
+	SUBQ    $0x00000020, AX
+	JMP     many
+
+few:
+	CMPQ    AX, $0x00000008
+	JL      last
+	VMOVUPS (SI), Y4
+	VMOVUPS (DX), Y6
+	VADDPS  Y6, Y4, Y4
+	VMOVUPS Y4, (DI)
+	VADDPS  Y4, Y0, Y0
+	ADDQ    $0x00000020, DI
+	ADDQ    $0x00000020, SI
+	ADDQ    $0x00000020, DX
+	SUBQ    $0x00000008, AX
+	JMP     few
+
+last:
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VPSHUFD      $0x4e, X0, X1
+	VADDPS       X1, X0, X0
+	VPSHUFD      $0xb1, X0, X1
+	VADDPS       X1, X0, X0
+	MOVSS        X0, ret+32(FP)
+	VZEROUPPER
+	RET
+
 // func vecNormApply(out *float32, x *float32, gamma *float32, beta *float32, mean float32, rstd float32, n int)
 // Requires: AVX, FMA3
 TEXT ·vecNormApply(SB), NOSPLIT, $0-48
@@ -2890,6 +3067,1081 @@ last:
 	VMASKMOVPS   Y1, Y15, (DI)
 
 end:
+	VZEROUPPER
+	RET
+
+// func vecNormGradKeep(dx *float32, x *float32, gamma *float32, dy *float32, drop *float32, keep *byte, mean float32, rstd float32, sum float32, cross float32, scale float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·vecNormGradKeep(SB), NOSPLIT, $0-80
+	MOVQ         dx+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         gamma+16(FP), DX
+	MOVQ         dy+24(FP), CX
+	MOVQ         drop+32(FP), R8
+	MOVQ         keep+40(FP), R9
+	MOVQ         n+72(FP), AX
+	VBROADCASTSS mean+48(FP), Y11
+	VBROADCASTSS rstd+52(FP), Y12
+	VBROADCASTSS sum+56(FP), Y13
+	VBROADCASTSS cross+60(FP), Y14
+	VBROADCASTSS scale+64(FP), Y8
+
+many:
+	CMPQ         AX, $0x00000010
+	JL           few
+	VMOVUPS      (SI), Y0
+	VSUBPS       Y11, Y0, Y0
+	VMULPS       Y12, Y0, Y0
+	VMOVUPS      (DX), Y1
+	VMOVUPS      (CX), Y2
+	VMULPS       Y2, Y1, Y1
+	VSUBPS       Y13, Y1, Y1
+	VFNMADD231PS Y14, Y0, Y1
+	VMULPS       Y12, Y1, Y1
+	VMOVUPS      Y1, (DI)
+	VPBROADCASTB (R9), Y15
+	VPAND        lanebit<>+0(SB), Y15, Y15
+	VPCMPEQD     lanebit<>+0(SB), Y15, Y15
+	VMULPS       Y8, Y1, Y1
+	VANDPS       Y15, Y1, Y1
+	VMOVUPS      Y1, (R8)
+	VMOVUPS      32(SI), Y3
+	VSUBPS       Y11, Y3, Y3
+	VMULPS       Y12, Y3, Y3
+	VMOVUPS      32(DX), Y4
+	VMOVUPS      32(CX), Y5
+	VMULPS       Y5, Y4, Y4
+	VSUBPS       Y13, Y4, Y4
+	VFNMADD231PS Y14, Y3, Y4
+	VMULPS       Y12, Y4, Y4
+	VMOVUPS      Y4, 32(DI)
+	VPBROADCASTB 1(R9), Y15
+	VPAND        lanebit<>+0(SB), Y15, Y15
+	VPCMPEQD     lanebit<>+0(SB), Y15, Y15
+	VMULPS       Y8, Y4, Y4
+	VANDPS       Y15, Y4, Y4
+	VMOVUPS      Y4, 32(R8)
+	ADDQ         $0x00000040, DI
+	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000040, R8
+	ADDQ         $0x00000002, R9
+	SUBQ         $0x00000010, AX
+	JMP          many
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VMOVUPS      (SI), Y0
+	VSUBPS       Y11, Y0, Y0
+	VMULPS       Y12, Y0, Y0
+	VMOVUPS      (DX), Y1
+	VMOVUPS      (CX), Y2
+	VMULPS       Y2, Y1, Y1
+	VSUBPS       Y13, Y1, Y1
+	VFNMADD231PS Y14, Y0, Y1
+	VMULPS       Y12, Y1, Y1
+	VMOVUPS      Y1, (DI)
+	VPBROADCASTB (R9), Y15
+	VPAND        lanebit<>+0(SB), Y15, Y15
+	VPCMPEQD     lanebit<>+0(SB), Y15, Y15
+	VMULPS       Y8, Y1, Y1
+	VANDPS       Y15, Y1, Y1
+	VMOVUPS      Y1, (R8)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000020, R8
+	ADDQ         $0x00000001, R9
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	VZEROUPPER
+	RET
+
+// func vecKeepAdd16(dst *float32, x *uint16, res *uint16, keep *byte, scale float32, n int) float32
+// Requires: AVX, AVX2, SSE
+TEXT ·vecKeepAdd16(SB), NOSPLIT, $0-52
+	MOVQ         dst+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         res+16(FP), DX
+	MOVQ         keep+24(FP), CX
+	MOVQ         n+40(FP), AX
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	VBROADCASTSS scale+32(FP), Y14
+
+many:
+	CMPQ         AX, $0x00000020
+	JL           few
+	VPMOVZXWD    (SI), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VPBROADCASTB (CX), Y15
+	VPAND        lanebit<>+0(SB), Y15, Y15
+	VPCMPEQD     lanebit<>+0(SB), Y15, Y15
+	VMULPS       Y14, Y4, Y4
+	VANDPS       Y15, Y4, Y4
+	VPMOVZXWD    (DX), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      Y4, (DI)
+	VADDPS       Y4, Y0, Y0
+	VPMOVZXWD    16(SI), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VPBROADCASTB 1(CX), Y15
+	VPAND        lanebit<>+0(SB), Y15, Y15
+	VPCMPEQD     lanebit<>+0(SB), Y15, Y15
+	VMULPS       Y14, Y5, Y5
+	VANDPS       Y15, Y5, Y5
+	VPMOVZXWD    16(DX), Y7
+	VPSLLD       $0x10, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	VMOVUPS      Y5, 32(DI)
+	VADDPS       Y5, Y1, Y1
+	VPMOVZXWD    32(SI), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VPBROADCASTB 2(CX), Y15
+	VPAND        lanebit<>+0(SB), Y15, Y15
+	VPCMPEQD     lanebit<>+0(SB), Y15, Y15
+	VMULPS       Y14, Y4, Y4
+	VANDPS       Y15, Y4, Y4
+	VPMOVZXWD    32(DX), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      Y4, 64(DI)
+	VADDPS       Y4, Y2, Y2
+	VPMOVZXWD    48(SI), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VPBROADCASTB 3(CX), Y15
+	VPAND        lanebit<>+0(SB), Y15, Y15
+	VPCMPEQD     lanebit<>+0(SB), Y15, Y15
+	VMULPS       Y14, Y5, Y5
+	VANDPS       Y15, Y5, Y5
+	VPMOVZXWD    48(DX), Y7
+	VPSLLD       $0x10, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+	VMOVUPS      Y5, 96(DI)
+	VADDPS       Y5, Y3, Y3
+	ADDQ         $0x00000080, DI
+	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x00000004, CX
+	SUBQ         $0x00000020, AX
+	JMP          many
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VPMOVZXWD    (SI), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VPBROADCASTB (CX), Y15
+	VPAND        lanebit<>+0(SB), Y15, Y15
+	VPCMPEQD     lanebit<>+0(SB), Y15, Y15
+	VMULPS       Y14, Y4, Y4
+	VANDPS       Y15, Y4, Y4
+	VPMOVZXWD    (DX), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      Y4, (DI)
+	VADDPS       Y4, Y0, Y0
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000010, SI
+	ADDQ         $0x00000010, DX
+	ADDQ         $0x00000001, CX
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VPSHUFD      $0x4e, X0, X1
+	VADDPS       X1, X0, X0
+	VPSHUFD      $0xb1, X0, X1
+	VADDPS       X1, X0, X0
+	MOVSS        X0, ret+48(FP)
+	VZEROUPPER
+	RET
+
+// func vecAddSum16(dst *float32, x *uint16, res *uint16, n int) float32
+// Requires: AVX, AVX2, SSE
+TEXT ·vecAddSum16(SB), NOSPLIT, $0-36
+	MOVQ   dst+0(FP), DI
+	MOVQ   x+8(FP), SI
+	MOVQ   res+16(FP), DX
+	MOVQ   n+24(FP), AX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+many:
+	CMPQ      AX, $0x00000020
+	JL        few
+	VPMOVZXWD (SI), Y4
+	VPSLLD    $0x10, Y4, Y4
+	VPMOVZXWD (DX), Y6
+	VPSLLD    $0x10, Y6, Y6
+	VADDPS    Y6, Y4, Y4
+	VMOVUPS   Y4, (DI)
+	VADDPS    Y4, Y0, Y0
+	VPMOVZXWD 16(SI), Y5
+	VPSLLD    $0x10, Y5, Y5
+	VPMOVZXWD 16(DX), Y7
+	VPSLLD    $0x10, Y7, Y7
+	VADDPS    Y7, Y5, Y5
+	VMOVUPS   Y5, 32(DI)
+	VADDPS    Y5, Y1, Y1
+	VPMOVZXWD 32(SI), Y4
+	VPSLLD    $0x10, Y4, Y4
+	VPMOVZXWD 32(DX), Y6
+	VPSLLD    $0x10, Y6, Y6
+	VADDPS    Y6, Y4, Y4
+	VMOVUPS   Y4, 64(DI)
+	VADDPS    Y4, Y2, Y2
+	VPMOVZXWD 48(SI), Y5
+	VPSLLD    $0x10, Y5, Y5
+	VPMOVZXWD 48(DX), Y7
+	VPSLLD    $0x10, Y7, Y7
+	VADDPS    Y7, Y5, Y5
+	VMOVUPS   Y5, 96(DI)
+	VADDPS    Y5, Y3, Y3
+	ADDQ      $0x00000080, DI
+	ADDQ      $0x00000040, SI
+	ADDQ      $0x00000040, DX
+	SUBQ      $0x00000020, AX
+	JMP       many
+
+few:
+	CMPQ      AX, $0x00000008
+	JL        last
+	VPMOVZXWD (SI), Y4
+	VPSLLD    $0x10, Y4, Y4
+	VPMOVZXWD (DX), Y6
+	VPSLLD    $0x10, Y6, Y6
+	VADDPS    Y6, Y4, Y4
+	VMOVUPS   Y4, (DI)
+	VADDPS    Y4, Y0, Y0
+	ADDQ      $0x00000020, DI
+	ADDQ      $0x00000010, SI
+	ADDQ      $0x00000010, DX
+	SUBQ      $0x00000008, AX
+	JMP       few
+
+last:
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VPSHUFD      $0x4e, X0, X1
+	VADDPS       X1, X0, X0
+	VPSHUFD      $0xb1, X0, X1
+	VADDPS       X1, X0, X0
+	MOVSS        X0, ret+32(FP)
+	VZEROUPPER
+	RET
+
+// func vecWidenSum16(dst *float32, x *uint16, n int) float32
+// Requires: AVX, AVX2, SSE
+TEXT ·vecWidenSum16(SB), NOSPLIT, $0-28
+	MOVQ   dst+0(FP), DI
+	MOVQ   x+8(FP), SI
+	MOVQ   n+16(FP), AX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+many:
+	CMPQ      AX, $0x00000020
+	JL        few
+	VPMOVZXWD (SI), Y4
+	VPSLLD    $0x10, Y4, Y4
+	VMOVUPS   Y4, (DI)
+	VADDPS    Y4, Y0, Y0
+	VPMOVZXWD 16(SI), Y5
+	VPSLLD    $0x10, Y5, Y5
+	VMOVUPS   Y5, 32(DI)
+	VADDPS    Y5, Y1, Y1
+	VPMOVZXWD 32(SI), Y4
+	VPSLLD    $0x10, Y4, Y4
+	VMOVUPS   Y4, 64(DI)
+	VADDPS    Y4, Y2, Y2
+	VPMOVZXWD 48(SI), Y5
+	VPSLLD    $0x10, Y5, Y5
+	VMOVUPS   Y5, 96(DI)
+	VADDPS    Y5, Y3, Y3
+	ADDQ      $0x00000080, DI
+	ADDQ      $0x00000040, SI
+	SUBQ      $0x00000020, AX
+	JMP       many
+
+few:
+	CMPQ      AX, $0x00000008
+	JL        last
+	VPMOVZXWD (SI), Y4
+	VPSLLD    $0x10, Y4, Y4
+	VMOVUPS   Y4, (DI)
+	VADDPS    Y4, Y0, Y0
+	ADDQ      $0x00000020, DI
+	ADDQ      $0x00000010, SI
+	SUBQ      $0x00000008, AX
+	JMP       few
+
+last:
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VPSHUFD      $0x4e, X0, X1
+	VADDPS       X1, X0, X0
+	VPSHUFD      $0xb1, X0, X1
+	VADDPS       X1, X0, X0
+	MOVSS        X0, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func vecNormApply16(out *uint16, x *float32, gamma *float32, beta *float32, mean float32, rstd float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·vecNormApply16(SB), NOSPLIT, $0-48
+	MOVQ         out+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         gamma+16(FP), DX
+	MOVQ         beta+24(FP), CX
+	MOVQ         n+40(FP), AX
+	VBROADCASTSS mean+32(FP), Y13
+	VBROADCASTSS rstd+36(FP), Y14
+
+many:
+	CMPQ         AX, $0x00000010
+	JL           few
+	VMOVUPS      (SI), Y0
+	VMOVUPS      (DX), Y1
+	VMOVUPS      (CX), Y2
+	VSUBPS       Y13, Y0, Y0
+	VMULPS       Y14, Y0, Y0
+	VFMADD213PS  Y2, Y1, Y0
+	VPSRLD       $0x10, Y0, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y0, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y0, Y10
+	VCMPPS       $0x03, Y0, Y0, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, (DI)
+	VMOVUPS      32(SI), Y3
+	VMOVUPS      32(DX), Y4
+	VMOVUPS      32(CX), Y5
+	VSUBPS       Y13, Y3, Y3
+	VMULPS       Y14, Y3, Y3
+	VFMADD213PS  Y5, Y4, Y3
+	VPSRLD       $0x10, Y3, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y3, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y3, Y10
+	VCMPPS       $0x03, Y3, Y3, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, 16(DI)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x00000040, CX
+	SUBQ         $0x00000010, AX
+	JMP          many
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VMOVUPS      (SI), Y0
+	VMOVUPS      (DX), Y1
+	VMOVUPS      (CX), Y2
+	VSUBPS       Y13, Y0, Y0
+	VMULPS       Y14, Y0, Y0
+	VFMADD213PS  Y2, Y1, Y0
+	VPSRLD       $0x10, Y0, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y0, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y0, Y10
+	VCMPPS       $0x03, Y0, Y0, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, (DI)
+	ADDQ         $0x00000010, DI
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000020, CX
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	VZEROUPPER
+	RET
+
+DATA k00000001<>+0(SB)/4, $0x00000001
+DATA k00000001<>+4(SB)/4, $0x00000001
+DATA k00000001<>+8(SB)/4, $0x00000001
+DATA k00000001<>+12(SB)/4, $0x00000001
+DATA k00000001<>+16(SB)/4, $0x00000001
+DATA k00000001<>+20(SB)/4, $0x00000001
+DATA k00000001<>+24(SB)/4, $0x00000001
+DATA k00000001<>+28(SB)/4, $0x00000001
+GLOBL k00000001<>(SB), RODATA|NOPTR, $32
+
+DATA k00007fff<>+0(SB)/4, $0x00007fff
+DATA k00007fff<>+4(SB)/4, $0x00007fff
+DATA k00007fff<>+8(SB)/4, $0x00007fff
+DATA k00007fff<>+12(SB)/4, $0x00007fff
+DATA k00007fff<>+16(SB)/4, $0x00007fff
+DATA k00007fff<>+20(SB)/4, $0x00007fff
+DATA k00007fff<>+24(SB)/4, $0x00007fff
+DATA k00007fff<>+28(SB)/4, $0x00007fff
+GLOBL k00007fff<>(SB), RODATA|NOPTR, $32
+
+DATA k00400000<>+0(SB)/4, $0x00400000
+DATA k00400000<>+4(SB)/4, $0x00400000
+DATA k00400000<>+8(SB)/4, $0x00400000
+DATA k00400000<>+12(SB)/4, $0x00400000
+DATA k00400000<>+16(SB)/4, $0x00400000
+DATA k00400000<>+20(SB)/4, $0x00400000
+DATA k00400000<>+24(SB)/4, $0x00400000
+DATA k00400000<>+28(SB)/4, $0x00400000
+GLOBL k00400000<>(SB), RODATA|NOPTR, $32
+
+// func vecNormSums16(x *float32, gamma *float32, dy *uint16, dgamma *float32, dbeta *float32, mean float32, rstd float32, n int) (sum float32, cross float32)
+// Requires: AVX, AVX2, FMA3, SSE
+TEXT ·vecNormSums16(SB), NOSPLIT, $0-64
+	MOVQ         x+0(FP), DI
+	MOVQ         gamma+8(FP), SI
+	MOVQ         dy+16(FP), DX
+	MOVQ         dgamma+24(FP), CX
+	MOVQ         dbeta+32(FP), R8
+	MOVQ         n+48(FP), AX
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	VBROADCASTSS mean+40(FP), Y13
+	VBROADCASTSS rstd+44(FP), Y14
+
+many:
+	CMPQ        AX, $0x00000010
+	JL          few
+	VMOVUPS     (DI), Y4
+	VSUBPS      Y13, Y4, Y4
+	VMULPS      Y14, Y4, Y4
+	VPMOVZXWD   (DX), Y6
+	VPSLLD      $0x10, Y6, Y6
+	VMOVUPS     (R8), Y7
+	VADDPS      Y6, Y7, Y7
+	VMOVUPS     Y7, (R8)
+	VMOVUPS     (CX), Y7
+	VFMADD231PS Y4, Y6, Y7
+	VMOVUPS     Y7, (CX)
+	VMOVUPS     (SI), Y5
+	VMULPS      Y6, Y5, Y5
+	VADDPS      Y5, Y0, Y0
+	VFMADD231PS Y5, Y4, Y1
+	VMOVUPS     32(DI), Y4
+	VSUBPS      Y13, Y4, Y4
+	VMULPS      Y14, Y4, Y4
+	VPMOVZXWD   16(DX), Y6
+	VPSLLD      $0x10, Y6, Y6
+	VMOVUPS     32(R8), Y7
+	VADDPS      Y6, Y7, Y7
+	VMOVUPS     Y7, 32(R8)
+	VMOVUPS     32(CX), Y7
+	VFMADD231PS Y4, Y6, Y7
+	VMOVUPS     Y7, 32(CX)
+	VMOVUPS     32(SI), Y5
+	VMULPS      Y6, Y5, Y5
+	VADDPS      Y5, Y2, Y2
+	VFMADD231PS Y5, Y4, Y3
+	ADDQ        $0x00000040, DI
+	ADDQ        $0x00000040, SI
+	ADDQ        $0x00000020, DX
+	ADDQ        $0x00000040, CX
+	ADDQ        $0x00000040, R8
+	SUBQ        $0x00000010, AX
+	JMP         many
+
+few:
+	CMPQ        AX, $0x00000008
+	JL          last
+	VMOVUPS     (DI), Y4
+	VSUBPS      Y13, Y4, Y4
+	VMULPS      Y14, Y4, Y4
+	VPMOVZXWD   (DX), Y6
+	VPSLLD      $0x10, Y6, Y6
+	VMOVUPS     (R8), Y7
+	VADDPS      Y6, Y7, Y7
+	VMOVUPS     Y7, (R8)
+	VMOVUPS     (CX), Y7
+	VFMADD231PS Y4, Y6, Y7
+	VMOVUPS     Y7, (CX)
+	VMOVUPS     (SI), Y5
+	VMULPS      Y6, Y5, Y5
+	VADDPS      Y5, Y0, Y0
+	VFMADD231PS Y5, Y4, Y1
+	ADDQ        $0x00000020, DI
+	ADDQ        $0x00000020, SI
+	ADDQ        $0x00000010, DX
+	ADDQ        $0x00000020, CX
+	ADDQ        $0x00000020, R8
+	SUBQ        $0x00000008, AX
+	JMP         few
+
+last:
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VMOVAPS      Y1, Y2
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VPSHUFD      $0x4e, X0, X1
+	VADDPS       X1, X0, X0
+	VPSHUFD      $0xb1, X0, X1
+	VADDPS       X1, X0, X0
+	MOVSS        X0, sum+56(FP)
+	VMOVAPS      Y2, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VPSHUFD      $0x4e, X0, X1
+	VADDPS       X1, X0, X0
+	VPSHUFD      $0xb1, X0, X1
+	VADDPS       X1, X0, X0
+	MOVSS        X0, cross+60(FP)
+	VZEROUPPER
+	RET
+
+// func vecNormGrad16(dx *uint16, x *float32, gamma *float32, dy *uint16, mean float32, rstd float32, sum float32, cross float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·vecNormGrad16(SB), NOSPLIT, $0-56
+	MOVQ         dx+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         gamma+16(FP), DX
+	MOVQ         dy+24(FP), CX
+	MOVQ         n+48(FP), AX
+	VBROADCASTSS mean+32(FP), Y11
+	VBROADCASTSS rstd+36(FP), Y12
+	VBROADCASTSS sum+40(FP), Y13
+	VBROADCASTSS cross+44(FP), Y14
+
+many:
+	CMPQ         AX, $0x00000010
+	JL           few
+	VMOVUPS      (SI), Y0
+	VSUBPS       Y11, Y0, Y0
+	VMULPS       Y12, Y0, Y0
+	VMOVUPS      (DX), Y1
+	VPMOVZXWD    (CX), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VMULPS       Y2, Y1, Y1
+	VSUBPS       Y13, Y1, Y1
+	VFNMADD231PS Y14, Y0, Y1
+	VMULPS       Y12, Y1, Y1
+	VPSRLD       $0x10, Y1, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y1, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y1, Y10
+	VCMPPS       $0x03, Y1, Y1, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, (DI)
+	VMOVUPS      32(SI), Y3
+	VSUBPS       Y11, Y3, Y3
+	VMULPS       Y12, Y3, Y3
+	VMOVUPS      32(DX), Y4
+	VPMOVZXWD    16(CX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VMULPS       Y5, Y4, Y4
+	VSUBPS       Y13, Y4, Y4
+	VFNMADD231PS Y14, Y3, Y4
+	VMULPS       Y12, Y4, Y4
+	VPSRLD       $0x10, Y4, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y4, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y4, Y10
+	VCMPPS       $0x03, Y4, Y4, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, 16(DI)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x00000020, CX
+	SUBQ         $0x00000010, AX
+	JMP          many
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VMOVUPS      (SI), Y0
+	VSUBPS       Y11, Y0, Y0
+	VMULPS       Y12, Y0, Y0
+	VMOVUPS      (DX), Y1
+	VPMOVZXWD    (CX), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VMULPS       Y2, Y1, Y1
+	VSUBPS       Y13, Y1, Y1
+	VFNMADD231PS Y14, Y0, Y1
+	VMULPS       Y12, Y1, Y1
+	VPSRLD       $0x10, Y1, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y1, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y1, Y10
+	VCMPPS       $0x03, Y1, Y1, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, (DI)
+	ADDQ         $0x00000010, DI
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000010, CX
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	VZEROUPPER
+	RET
+
+// func vecNormGradKeep16(dx *uint16, x *float32, gamma *float32, dy *uint16, drop *uint16, keep *byte, mean float32, rstd float32, sum float32, cross float32, scale float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·vecNormGradKeep16(SB), NOSPLIT, $0-80
+	MOVQ         dx+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         gamma+16(FP), DX
+	MOVQ         dy+24(FP), CX
+	MOVQ         drop+32(FP), R8
+	MOVQ         keep+40(FP), R9
+	MOVQ         n+72(FP), AX
+	VBROADCASTSS mean+48(FP), Y11
+	VBROADCASTSS rstd+52(FP), Y12
+	VBROADCASTSS sum+56(FP), Y13
+	VBROADCASTSS cross+60(FP), Y14
+	VBROADCASTSS scale+64(FP), Y8
+
+many:
+	CMPQ         AX, $0x00000010
+	JL           few
+	VMOVUPS      (SI), Y0
+	VSUBPS       Y11, Y0, Y0
+	VMULPS       Y12, Y0, Y0
+	VMOVUPS      (DX), Y1
+	VPMOVZXWD    (CX), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VMULPS       Y2, Y1, Y1
+	VSUBPS       Y13, Y1, Y1
+	VFNMADD231PS Y14, Y0, Y1
+	VMULPS       Y12, Y1, Y1
+	VPSRLD       $0x10, Y1, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y1, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y1, Y10
+	VCMPPS       $0x03, Y1, Y1, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, (DI)
+	VPBROADCASTB (R9), Y15
+	VPAND        lanebit<>+0(SB), Y15, Y15
+	VPCMPEQD     lanebit<>+0(SB), Y15, Y15
+	VMULPS       Y8, Y1, Y1
+	VANDPS       Y15, Y1, Y1
+	VPSRLD       $0x10, Y1, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y1, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y1, Y10
+	VCMPPS       $0x03, Y1, Y1, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, (R8)
+	VMOVUPS      32(SI), Y3
+	VSUBPS       Y11, Y3, Y3
+	VMULPS       Y12, Y3, Y3
+	VMOVUPS      32(DX), Y4
+	VPMOVZXWD    16(CX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VMULPS       Y5, Y4, Y4
+	VSUBPS       Y13, Y4, Y4
+	VFNMADD231PS Y14, Y3, Y4
+	VMULPS       Y12, Y4, Y4
+	VPSRLD       $0x10, Y4, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y4, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y4, Y10
+	VCMPPS       $0x03, Y4, Y4, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, 16(DI)
+	VPBROADCASTB 1(R9), Y15
+	VPAND        lanebit<>+0(SB), Y15, Y15
+	VPCMPEQD     lanebit<>+0(SB), Y15, Y15
+	VMULPS       Y8, Y4, Y4
+	VANDPS       Y15, Y4, Y4
+	VPSRLD       $0x10, Y4, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y4, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y4, Y10
+	VCMPPS       $0x03, Y4, Y4, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, 16(R8)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000020, R8
+	ADDQ         $0x00000002, R9
+	SUBQ         $0x00000010, AX
+	JMP          many
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VMOVUPS      (SI), Y0
+	VSUBPS       Y11, Y0, Y0
+	VMULPS       Y12, Y0, Y0
+	VMOVUPS      (DX), Y1
+	VPMOVZXWD    (CX), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VMULPS       Y2, Y1, Y1
+	VSUBPS       Y13, Y1, Y1
+	VFNMADD231PS Y14, Y0, Y1
+	VMULPS       Y12, Y1, Y1
+	VPSRLD       $0x10, Y1, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y1, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y1, Y10
+	VCMPPS       $0x03, Y1, Y1, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, (DI)
+	VPBROADCASTB (R9), Y15
+	VPAND        lanebit<>+0(SB), Y15, Y15
+	VPCMPEQD     lanebit<>+0(SB), Y15, Y15
+	VMULPS       Y8, Y1, Y1
+	VANDPS       Y15, Y1, Y1
+	VPSRLD       $0x10, Y1, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y1, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y1, Y10
+	VCMPPS       $0x03, Y1, Y1, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, (R8)
+	ADDQ         $0x00000010, DI
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000010, CX
+	ADDQ         $0x00000010, R8
+	ADDQ         $0x00000001, R9
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	VZEROUPPER
+	RET
+
+// func vecWiden(dst *float32, src *uint16, n int)
+// Requires: AVX, AVX2
+TEXT ·vecWiden(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), AX
+
+many:
+	CMPQ      AX, $0x00000020
+	JL        few
+	VPMOVZXWD (SI), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   Y0, (DI)
+	VPMOVZXWD 16(SI), Y1
+	VPSLLD    $0x10, Y1, Y1
+	VMOVUPS   Y1, 32(DI)
+	VPMOVZXWD 32(SI), Y2
+	VPSLLD    $0x10, Y2, Y2
+	VMOVUPS   Y2, 64(DI)
+	VPMOVZXWD 48(SI), Y3
+	VPSLLD    $0x10, Y3, Y3
+	VMOVUPS   Y3, 96(DI)
+	ADDQ      $0x00000080, DI
+	ADDQ      $0x00000040, SI
+	SUBQ      $0x00000020, AX
+	JMP       many
+
+few:
+	CMPQ      AX, $0x00000008
+	JL        last
+	VPMOVZXWD (SI), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   Y0, (DI)
+	ADDQ      $0x00000020, DI
+	ADDQ      $0x00000010, SI
+	SUBQ      $0x00000008, AX
+	JMP       few
+
+last:
+	VZEROUPPER
+	RET
+
+// func vecNarrow(dst *uint16, src *float32, n int)
+// Requires: AVX, AVX2
+TEXT ·vecNarrow(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), AX
+
+many:
+	CMPQ         AX, $0x00000020
+	JL           few
+	VMOVUPS      (SI), Y0
+	VPSRLD       $0x10, Y0, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y0, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y0, Y10
+	VCMPPS       $0x03, Y0, Y0, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, (DI)
+	VMOVUPS      32(SI), Y1
+	VPSRLD       $0x10, Y1, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y1, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y1, Y10
+	VCMPPS       $0x03, Y1, Y1, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, 16(DI)
+	VMOVUPS      64(SI), Y2
+	VPSRLD       $0x10, Y2, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y2, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y2, Y10
+	VCMPPS       $0x03, Y2, Y2, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, 32(DI)
+	VMOVUPS      96(SI), Y3
+	VPSRLD       $0x10, Y3, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y3, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y3, Y10
+	VCMPPS       $0x03, Y3, Y3, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, 48(DI)
+	ADDQ         $0x00000040, DI
+	ADDQ         $0x00000080, SI
+	SUBQ         $0x00000020, AX
+	JMP          many
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VMOVUPS      (SI), Y0
+	VPSRLD       $0x10, Y0, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y0, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y0, Y10
+	VCMPPS       $0x03, Y0, Y0, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, (DI)
+	ADDQ         $0x00000010, DI
+	ADDQ         $0x00000020, SI
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	VZEROUPPER
+	RET
+
+// func vecAdd16(dst *uint16, a *uint16, b *uint16, n int)
+// Requires: AVX, AVX2
+TEXT ·vecAdd16(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ a+8(FP), SI
+	MOVQ b+16(FP), DX
+	MOVQ n+24(FP), AX
+
+many:
+	CMPQ         AX, $0x00000010
+	JL           few
+	VPMOVZXWD    (SI), Y0
+	VPSLLD       $0x10, Y0, Y0
+	VPMOVZXWD    (DX), Y1
+	VPSLLD       $0x10, Y1, Y1
+	VADDPS       Y0, Y1, Y0
+	VPSRLD       $0x10, Y0, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y0, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y0, Y10
+	VCMPPS       $0x03, Y0, Y0, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, (DI)
+	VPMOVZXWD    16(SI), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VPMOVZXWD    16(DX), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VADDPS       Y2, Y3, Y2
+	VPSRLD       $0x10, Y2, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y2, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y2, Y10
+	VCMPPS       $0x03, Y2, Y2, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, 16(DI)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000020, DX
+	SUBQ         $0x00000010, AX
+	JMP          many
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VPMOVZXWD    (SI), Y0
+	VPSLLD       $0x10, Y0, Y0
+	VPMOVZXWD    (DX), Y1
+	VPSLLD       $0x10, Y1, Y1
+	VADDPS       Y0, Y1, Y0
+	VPSRLD       $0x10, Y0, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y0, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y0, Y10
+	VCMPPS       $0x03, Y0, Y0, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, (DI)
+	ADDQ         $0x00000010, DI
+	ADDQ         $0x00000010, SI
+	ADDQ         $0x00000010, DX
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	VZEROUPPER
+	RET
+
+// func vecAddWide(dst *float32, x *uint16, n int)
+// Requires: AVX, AVX2
+TEXT ·vecAddWide(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ x+8(FP), SI
+	MOVQ n+16(FP), AX
+
+many:
+	CMPQ      AX, $0x00000020
+	JL        few
+	VPMOVZXWD (SI), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   (DI), Y1
+	VADDPS    Y0, Y1, Y0
+	VMOVUPS   Y0, (DI)
+	VPMOVZXWD 16(SI), Y2
+	VPSLLD    $0x10, Y2, Y2
+	VMOVUPS   32(DI), Y3
+	VADDPS    Y2, Y3, Y2
+	VMOVUPS   Y2, 32(DI)
+	VPMOVZXWD 32(SI), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   64(DI), Y1
+	VADDPS    Y0, Y1, Y0
+	VMOVUPS   Y0, 64(DI)
+	VPMOVZXWD 48(SI), Y2
+	VPSLLD    $0x10, Y2, Y2
+	VMOVUPS   96(DI), Y3
+	VADDPS    Y2, Y3, Y2
+	VMOVUPS   Y2, 96(DI)
+	ADDQ      $0x00000080, DI
+	ADDQ      $0x00000040, SI
+	SUBQ      $0x00000020, AX
+	JMP       many
+
+few:
+	CMPQ      AX, $0x00000008
+	JL        last
+	VPMOVZXWD (SI), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   (DI), Y1
+	VADDPS    Y0, Y1, Y0
+	VMOVUPS   Y0, (DI)
+	ADDQ      $0x00000020, DI
+	ADDQ      $0x00000010, SI
+	SUBQ      $0x00000008, AX
+	JMP       few
+
+last:
 	VZEROUPPER
 	RET
 

@@ -15,6 +15,7 @@ func Prims() blocked.Prims {
 	p.Name, p.AddTransposed = "avx512", addTransposed
 	p.Single = blocked.Format{MR: mr, NR: 32, KR: 1, Depth: 256, PackRows: packRowsOf, PackCols: packColsOf, Tile: tile, Sweep: sweep}
 	p.Half = blocked.Format{MR: mr, NR: 32, KR: 1, Depth: 256, PackRows: packRowsHalf, PackCols: packColsHalf, Tile: tile, Sweep: sweep}
+	p.Widen, p.Narrow, p.Rows = widen, narrow, rows()
 	p.Add = func(dst, a, b []float32) { vecAdd(ptr(dst), at(a, dst), at(b, dst), len(dst)) }
 	p.Scale = func(dst, x []float32, a float32) { vecScale(ptr(dst), at(x, dst), a, len(dst)) }
 	p.Dot = func(a, b []float32) float32 { return vecDot(ptr(a), at(b, a), len(a)) }

@@ -2725,6 +2725,162 @@ DATA k40800000<>+56(SB)/4, $0x40800000
 DATA k40800000<>+60(SB)/4, $0x40800000
 GLOBL k40800000<>(SB), RODATA|NOPTR, $64
 
+// func vecKeepAdd(dst *float32, x *float32, res *float32, keep *byte, scale float32, n int) float32
+// Requires: AVX, AVX512F, SSE
+TEXT ·vecKeepAdd(SB), NOSPLIT, $0-52
+	MOVQ         dst+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         res+16(FP), DX
+	MOVQ         keep+24(FP), CX
+	MOVQ         n+40(FP), AX
+	VPXORD       Z0, Z0, Z0
+	VPXORD       Z1, Z1, Z1
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+	VBROADCASTSS scale+32(FP), Z14
+
+many:
+	CMPQ     AX, $0x00000040
+	JL       few
+	VMOVUPS  (SI), Z4
+	KMOVW    (CX), K3
+	VMULPS.Z Z14, Z4, K3, Z4
+	VMOVUPS  (DX), Z6
+	VADDPS   Z6, Z4, Z4
+	VMOVUPS  Z4, (DI)
+	VADDPS   Z4, Z0, Z0
+	VMOVUPS  64(SI), Z5
+	KMOVW    2(CX), K3
+	VMULPS.Z Z14, Z5, K3, Z5
+	VMOVUPS  64(DX), Z7
+	VADDPS   Z7, Z5, Z5
+	VMOVUPS  Z5, 64(DI)
+	VADDPS   Z5, Z1, Z1
+	VMOVUPS  128(SI), Z4
+	KMOVW    4(CX), K3
+	VMULPS.Z Z14, Z4, K3, Z4
+	VMOVUPS  128(DX), Z6
+	VADDPS   Z6, Z4, Z4
+	VMOVUPS  Z4, 128(DI)
+	VADDPS   Z4, Z2, Z2
+	VMOVUPS  192(SI), Z5
+	KMOVW    6(CX), K3
+	VMULPS.Z Z14, Z5, K3, Z5
+	VMOVUPS  192(DX), Z7
+	VADDPS   Z7, Z5, Z5
+	VMOVUPS  Z5, 192(DI)
+	VADDPS   Z5, Z3, Z3
+	ADDQ     $0x00000100, DI
+	ADDQ     $0x00000100, SI
+	ADDQ     $0x00000100, DX
+	ADDQ     $0x00000008, CX
+	SUBQ     $0x00000040, AX
+	JMP      many
+
+few:
+	CMPQ     AX, $0x00000010
+	JL       last
+	VMOVUPS  (SI), Z4
+	KMOVW    (CX), K3
+	VMULPS.Z Z14, Z4, K3, Z4
+	VMOVUPS  (DX), Z6
+	VADDPS   Z6, Z4, Z4
+	VMOVUPS  Z4, (DI)
+	VADDPS   Z4, Z0, Z0
+	ADDQ     $0x00000040, DI
+	ADDQ     $0x00000040, SI
+	ADDQ     $0x00000040, DX
+	ADDQ     $0x00000002, CX
+	SUBQ     $0x00000010, AX
+	JMP      few
+
+last:
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, ret+48(FP)
+	VZEROUPPER
+	RET
+
+// func vecAddSum(dst *float32, x *float32, res *float32, n int) float32
+// Requires: AVX, AVX512F, SSE
+TEXT ·vecAddSum(SB), NOSPLIT, $0-36
+	MOVQ   dst+0(FP), DI
+	MOVQ   x+8(FP), SI
+	MOVQ   res+16(FP), DX
+	MOVQ   n+24(FP), AX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+many:
+	CMPQ    AX, $0x00000040
+	JL      few
+	VMOVUPS (SI), Z4
+	VMOVUPS (DX), Z6
+	VADDPS  Z6, Z4, Z4
+	VMOVUPS Z4, (DI)
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS 64(SI), Z5
+	VMOVUPS 64(DX), Z7
+	VADDPS  Z7, Z5, Z5
+	VMOVUPS Z5, 64(DI)
+	VADDPS  Z5, Z1, Z1
+	VMOVUPS 128(SI), Z4
+	VMOVUPS 128(DX), Z6
+	VADDPS  Z6, Z4, Z4
+	VMOVUPS Z4, 128(DI)
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS 192(SI), Z5
+	VMOVUPS 192(DX), Z7
+	VADDPS  Z7, Z5, Z5
+	VMOVUPS Z5, 192(DI)
+	VADDPS  Z5, Z3, Z3
+	ADDQ    $0x00000100, DI
+	ADDQ    $0x00000100, SI
+	ADDQ    $0x00000100, DX
+	SUBQ    $0x00000040, AX
+	JMP     many
+
+few:
+	CMPQ    AX, $0x00000010
+	JL      last
+	VMOVUPS (SI), Z4
+	VMOVUPS (DX), Z6
+	VADDPS  Z6, Z4, Z4
+	VMOVUPS Z4, (DI)
+	VADDPS  Z4, Z0, Z0
+	ADDQ    $0x00000040, DI
+	ADDQ    $0x00000040, SI
+	ADDQ    $0x00000040, DX
+	SUBQ    $0x00000010, AX
+	JMP     few
+
+last:
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, ret+32(FP)
+	VZEROUPPER
+	RET
+
 // func vecNormApply(out *float32, x *float32, gamma *float32, beta *float32, mean float32, rstd float32, n int)
 // Requires: AVX, AVX512F
 TEXT ·vecNormApply(SB), NOSPLIT, $0-48
@@ -3004,6 +3160,1084 @@ last:
 	VFNMADD231PS Z14, Z0, Z1
 	VMULPS       Z12, Z1, Z1
 	VMOVUPS      Z1, K1, (DI)
+
+end:
+	VZEROUPPER
+	RET
+
+// func vecNormGradKeep(dx *float32, x *float32, gamma *float32, dy *float32, drop *float32, keep *byte, mean float32, rstd float32, sum float32, cross float32, scale float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·vecNormGradKeep(SB), NOSPLIT, $0-80
+	MOVQ         dx+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         gamma+16(FP), DX
+	MOVQ         dy+24(FP), CX
+	MOVQ         drop+32(FP), R8
+	MOVQ         keep+40(FP), R9
+	MOVQ         n+72(FP), AX
+	VBROADCASTSS mean+48(FP), Z11
+	VBROADCASTSS rstd+52(FP), Z12
+	VBROADCASTSS sum+56(FP), Z13
+	VBROADCASTSS cross+60(FP), Z14
+	VBROADCASTSS scale+64(FP), Z8
+
+many:
+	CMPQ         AX, $0x00000020
+	JL           few
+	VMOVUPS      (SI), Z0
+	VSUBPS       Z11, Z0, Z0
+	VMULPS       Z12, Z0, Z0
+	VMOVUPS      (DX), Z1
+	VMOVUPS      (CX), Z2
+	VMULPS       Z2, Z1, Z1
+	VSUBPS       Z13, Z1, Z1
+	VFNMADD231PS Z14, Z0, Z1
+	VMULPS       Z12, Z1, Z1
+	VMOVUPS      Z1, (DI)
+	KMOVW        (R9), K3
+	VMULPS.Z     Z8, Z1, K3, Z1
+	VMOVUPS      Z1, (R8)
+	VMOVUPS      64(SI), Z3
+	VSUBPS       Z11, Z3, Z3
+	VMULPS       Z12, Z3, Z3
+	VMOVUPS      64(DX), Z4
+	VMOVUPS      64(CX), Z5
+	VMULPS       Z5, Z4, Z4
+	VSUBPS       Z13, Z4, Z4
+	VFNMADD231PS Z14, Z3, Z4
+	VMULPS       Z12, Z4, Z4
+	VMOVUPS      Z4, 64(DI)
+	KMOVW        2(R9), K3
+	VMULPS.Z     Z8, Z4, K3, Z4
+	VMOVUPS      Z4, 64(R8)
+	ADDQ         $0x00000080, DI
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, R8
+	ADDQ         $0x00000004, R9
+	SUBQ         $0x00000020, AX
+	JMP          many
+
+few:
+	CMPQ         AX, $0x00000010
+	JL           last
+	VMOVUPS      (SI), Z0
+	VSUBPS       Z11, Z0, Z0
+	VMULPS       Z12, Z0, Z0
+	VMOVUPS      (DX), Z1
+	VMOVUPS      (CX), Z2
+	VMULPS       Z2, Z1, Z1
+	VSUBPS       Z13, Z1, Z1
+	VFNMADD231PS Z14, Z0, Z1
+	VMULPS       Z12, Z1, Z1
+	VMOVUPS      Z1, (DI)
+	KMOVW        (R9), K3
+	VMULPS.Z     Z8, Z1, K3, Z1
+	VMOVUPS      Z1, (R8)
+	ADDQ         $0x00000040, DI
+	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000040, R8
+	ADDQ         $0x00000002, R9
+	SUBQ         $0x00000010, AX
+	JMP          few
+
+last:
+	VZEROUPPER
+	RET
+
+// func vecKeepAdd16(dst *float32, x *uint16, res *uint16, keep *byte, scale float32, n int) float32
+// Requires: AVX, AVX512F, SSE
+TEXT ·vecKeepAdd16(SB), NOSPLIT, $0-52
+	MOVQ         dst+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         res+16(FP), DX
+	MOVQ         keep+24(FP), CX
+	MOVQ         n+40(FP), AX
+	VPXORD       Z0, Z0, Z0
+	VPXORD       Z1, Z1, Z1
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+	VBROADCASTSS scale+32(FP), Z14
+
+many:
+	CMPQ      AX, $0x00000040
+	JL        few
+	VPMOVZXWD (SI), Z4
+	VPSLLD    $0x10, Z4, Z4
+	KMOVW     (CX), K3
+	VMULPS.Z  Z14, Z4, K3, Z4
+	VPMOVZXWD (DX), Z6
+	VPSLLD    $0x10, Z6, Z6
+	VADDPS    Z6, Z4, Z4
+	VMOVUPS   Z4, (DI)
+	VADDPS    Z4, Z0, Z0
+	VPMOVZXWD 32(SI), Z5
+	VPSLLD    $0x10, Z5, Z5
+	KMOVW     2(CX), K3
+	VMULPS.Z  Z14, Z5, K3, Z5
+	VPMOVZXWD 32(DX), Z7
+	VPSLLD    $0x10, Z7, Z7
+	VADDPS    Z7, Z5, Z5
+	VMOVUPS   Z5, 64(DI)
+	VADDPS    Z5, Z1, Z1
+	VPMOVZXWD 64(SI), Z4
+	VPSLLD    $0x10, Z4, Z4
+	KMOVW     4(CX), K3
+	VMULPS.Z  Z14, Z4, K3, Z4
+	VPMOVZXWD 64(DX), Z6
+	VPSLLD    $0x10, Z6, Z6
+	VADDPS    Z6, Z4, Z4
+	VMOVUPS   Z4, 128(DI)
+	VADDPS    Z4, Z2, Z2
+	VPMOVZXWD 96(SI), Z5
+	VPSLLD    $0x10, Z5, Z5
+	KMOVW     6(CX), K3
+	VMULPS.Z  Z14, Z5, K3, Z5
+	VPMOVZXWD 96(DX), Z7
+	VPSLLD    $0x10, Z7, Z7
+	VADDPS    Z7, Z5, Z5
+	VMOVUPS   Z5, 192(DI)
+	VADDPS    Z5, Z3, Z3
+	ADDQ      $0x00000100, DI
+	ADDQ      $0x00000080, SI
+	ADDQ      $0x00000080, DX
+	ADDQ      $0x00000008, CX
+	SUBQ      $0x00000040, AX
+	JMP       many
+
+few:
+	CMPQ      AX, $0x00000010
+	JL        last
+	VPMOVZXWD (SI), Z4
+	VPSLLD    $0x10, Z4, Z4
+	KMOVW     (CX), K3
+	VMULPS.Z  Z14, Z4, K3, Z4
+	VPMOVZXWD (DX), Z6
+	VPSLLD    $0x10, Z6, Z6
+	VADDPS    Z6, Z4, Z4
+	VMOVUPS   Z4, (DI)
+	VADDPS    Z4, Z0, Z0
+	ADDQ      $0x00000040, DI
+	ADDQ      $0x00000020, SI
+	ADDQ      $0x00000020, DX
+	ADDQ      $0x00000002, CX
+	SUBQ      $0x00000010, AX
+	JMP       few
+
+last:
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, ret+48(FP)
+	VZEROUPPER
+	RET
+
+// func vecAddSum16(dst *float32, x *uint16, res *uint16, n int) float32
+// Requires: AVX, AVX512F, SSE
+TEXT ·vecAddSum16(SB), NOSPLIT, $0-36
+	MOVQ   dst+0(FP), DI
+	MOVQ   x+8(FP), SI
+	MOVQ   res+16(FP), DX
+	MOVQ   n+24(FP), AX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+many:
+	CMPQ      AX, $0x00000040
+	JL        few
+	VPMOVZXWD (SI), Z4
+	VPSLLD    $0x10, Z4, Z4
+	VPMOVZXWD (DX), Z6
+	VPSLLD    $0x10, Z6, Z6
+	VADDPS    Z6, Z4, Z4
+	VMOVUPS   Z4, (DI)
+	VADDPS    Z4, Z0, Z0
+	VPMOVZXWD 32(SI), Z5
+	VPSLLD    $0x10, Z5, Z5
+	VPMOVZXWD 32(DX), Z7
+	VPSLLD    $0x10, Z7, Z7
+	VADDPS    Z7, Z5, Z5
+	VMOVUPS   Z5, 64(DI)
+	VADDPS    Z5, Z1, Z1
+	VPMOVZXWD 64(SI), Z4
+	VPSLLD    $0x10, Z4, Z4
+	VPMOVZXWD 64(DX), Z6
+	VPSLLD    $0x10, Z6, Z6
+	VADDPS    Z6, Z4, Z4
+	VMOVUPS   Z4, 128(DI)
+	VADDPS    Z4, Z2, Z2
+	VPMOVZXWD 96(SI), Z5
+	VPSLLD    $0x10, Z5, Z5
+	VPMOVZXWD 96(DX), Z7
+	VPSLLD    $0x10, Z7, Z7
+	VADDPS    Z7, Z5, Z5
+	VMOVUPS   Z5, 192(DI)
+	VADDPS    Z5, Z3, Z3
+	ADDQ      $0x00000100, DI
+	ADDQ      $0x00000080, SI
+	ADDQ      $0x00000080, DX
+	SUBQ      $0x00000040, AX
+	JMP       many
+
+few:
+	CMPQ      AX, $0x00000010
+	JL        last
+	VPMOVZXWD (SI), Z4
+	VPSLLD    $0x10, Z4, Z4
+	VPMOVZXWD (DX), Z6
+	VPSLLD    $0x10, Z6, Z6
+	VADDPS    Z6, Z4, Z4
+	VMOVUPS   Z4, (DI)
+	VADDPS    Z4, Z0, Z0
+	ADDQ      $0x00000040, DI
+	ADDQ      $0x00000020, SI
+	ADDQ      $0x00000020, DX
+	SUBQ      $0x00000010, AX
+	JMP       few
+
+last:
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, ret+32(FP)
+	VZEROUPPER
+	RET
+
+// func vecWidenSum16(dst *float32, x *uint16, n int) float32
+// Requires: AVX, AVX512F, SSE
+TEXT ·vecWidenSum16(SB), NOSPLIT, $0-28
+	MOVQ   dst+0(FP), DI
+	MOVQ   x+8(FP), SI
+	MOVQ   n+16(FP), AX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+many:
+	CMPQ      AX, $0x00000040
+	JL        few
+	VPMOVZXWD (SI), Z4
+	VPSLLD    $0x10, Z4, Z4
+	VMOVUPS   Z4, (DI)
+	VADDPS    Z4, Z0, Z0
+	VPMOVZXWD 32(SI), Z5
+	VPSLLD    $0x10, Z5, Z5
+	VMOVUPS   Z5, 64(DI)
+	VADDPS    Z5, Z1, Z1
+	VPMOVZXWD 64(SI), Z4
+	VPSLLD    $0x10, Z4, Z4
+	VMOVUPS   Z4, 128(DI)
+	VADDPS    Z4, Z2, Z2
+	VPMOVZXWD 96(SI), Z5
+	VPSLLD    $0x10, Z5, Z5
+	VMOVUPS   Z5, 192(DI)
+	VADDPS    Z5, Z3, Z3
+	ADDQ      $0x00000100, DI
+	ADDQ      $0x00000080, SI
+	SUBQ      $0x00000040, AX
+	JMP       many
+
+few:
+	CMPQ      AX, $0x00000010
+	JL        last
+	VPMOVZXWD (SI), Z4
+	VPSLLD    $0x10, Z4, Z4
+	VMOVUPS   Z4, (DI)
+	VADDPS    Z4, Z0, Z0
+	ADDQ      $0x00000040, DI
+	ADDQ      $0x00000020, SI
+	SUBQ      $0x00000010, AX
+	JMP       few
+
+last:
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func vecNormApply16(out *uint16, x *float32, gamma *float32, beta *float32, mean float32, rstd float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·vecNormApply16(SB), NOSPLIT, $0-48
+	MOVQ         out+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         gamma+16(FP), DX
+	MOVQ         beta+24(FP), CX
+	MOVQ         n+40(FP), AX
+	VBROADCASTSS mean+32(FP), Z13
+	VBROADCASTSS rstd+36(FP), Z14
+
+many:
+	CMPQ        AX, $0x00000020
+	JL          few
+	VMOVUPS     (SI), Z0
+	VMOVUPS     (DX), Z1
+	VMOVUPS     (CX), Z2
+	VSUBPS      Z13, Z0, Z0
+	VMULPS      Z14, Z0, Z0
+	VFMADD213PS Z2, Z1, Z0
+	VPSRLD      $0x10, Z0, Z30
+	VPANDD      k00000001<>+0(SB), Z30, Z30
+	VPADDD      k00007fff<>+0(SB), Z30, Z30
+	VPADDD      Z0, Z30, Z30
+	VCMPPS      $0x03, Z0, Z0, K2
+	VPORD       k00400000<>+0(SB), Z0, K2, Z30
+	VPSRLD      $0x10, Z30, Z30
+	VPMOVDW     Z30, (DI)
+	VMOVUPS     64(SI), Z3
+	VMOVUPS     64(DX), Z4
+	VMOVUPS     64(CX), Z5
+	VSUBPS      Z13, Z3, Z3
+	VMULPS      Z14, Z3, Z3
+	VFMADD213PS Z5, Z4, Z3
+	VPSRLD      $0x10, Z3, Z30
+	VPANDD      k00000001<>+0(SB), Z30, Z30
+	VPADDD      k00007fff<>+0(SB), Z30, Z30
+	VPADDD      Z3, Z30, Z30
+	VCMPPS      $0x03, Z3, Z3, K2
+	VPORD       k00400000<>+0(SB), Z3, K2, Z30
+	VPSRLD      $0x10, Z30, Z30
+	VPMOVDW     Z30, 32(DI)
+	ADDQ        $0x00000040, DI
+	ADDQ        $0x00000080, SI
+	ADDQ        $0x00000080, DX
+	ADDQ        $0x00000080, CX
+	SUBQ        $0x00000020, AX
+	JMP         many
+
+few:
+	CMPQ        AX, $0x00000010
+	JL          last
+	VMOVUPS     (SI), Z0
+	VMOVUPS     (DX), Z1
+	VMOVUPS     (CX), Z2
+	VSUBPS      Z13, Z0, Z0
+	VMULPS      Z14, Z0, Z0
+	VFMADD213PS Z2, Z1, Z0
+	VPSRLD      $0x10, Z0, Z30
+	VPANDD      k00000001<>+0(SB), Z30, Z30
+	VPADDD      k00007fff<>+0(SB), Z30, Z30
+	VPADDD      Z0, Z30, Z30
+	VCMPPS      $0x03, Z0, Z0, K2
+	VPORD       k00400000<>+0(SB), Z0, K2, Z30
+	VPSRLD      $0x10, Z30, Z30
+	VPMOVDW     Z30, (DI)
+	ADDQ        $0x00000020, DI
+	ADDQ        $0x00000040, SI
+	ADDQ        $0x00000040, DX
+	ADDQ        $0x00000040, CX
+	SUBQ        $0x00000010, AX
+	JMP         few
+
+last:
+	VZEROUPPER
+	RET
+
+DATA k00000001<>+0(SB)/4, $0x00000001
+DATA k00000001<>+4(SB)/4, $0x00000001
+DATA k00000001<>+8(SB)/4, $0x00000001
+DATA k00000001<>+12(SB)/4, $0x00000001
+DATA k00000001<>+16(SB)/4, $0x00000001
+DATA k00000001<>+20(SB)/4, $0x00000001
+DATA k00000001<>+24(SB)/4, $0x00000001
+DATA k00000001<>+28(SB)/4, $0x00000001
+DATA k00000001<>+32(SB)/4, $0x00000001
+DATA k00000001<>+36(SB)/4, $0x00000001
+DATA k00000001<>+40(SB)/4, $0x00000001
+DATA k00000001<>+44(SB)/4, $0x00000001
+DATA k00000001<>+48(SB)/4, $0x00000001
+DATA k00000001<>+52(SB)/4, $0x00000001
+DATA k00000001<>+56(SB)/4, $0x00000001
+DATA k00000001<>+60(SB)/4, $0x00000001
+GLOBL k00000001<>(SB), RODATA|NOPTR, $64
+
+DATA k00007fff<>+0(SB)/4, $0x00007fff
+DATA k00007fff<>+4(SB)/4, $0x00007fff
+DATA k00007fff<>+8(SB)/4, $0x00007fff
+DATA k00007fff<>+12(SB)/4, $0x00007fff
+DATA k00007fff<>+16(SB)/4, $0x00007fff
+DATA k00007fff<>+20(SB)/4, $0x00007fff
+DATA k00007fff<>+24(SB)/4, $0x00007fff
+DATA k00007fff<>+28(SB)/4, $0x00007fff
+DATA k00007fff<>+32(SB)/4, $0x00007fff
+DATA k00007fff<>+36(SB)/4, $0x00007fff
+DATA k00007fff<>+40(SB)/4, $0x00007fff
+DATA k00007fff<>+44(SB)/4, $0x00007fff
+DATA k00007fff<>+48(SB)/4, $0x00007fff
+DATA k00007fff<>+52(SB)/4, $0x00007fff
+DATA k00007fff<>+56(SB)/4, $0x00007fff
+DATA k00007fff<>+60(SB)/4, $0x00007fff
+GLOBL k00007fff<>(SB), RODATA|NOPTR, $64
+
+DATA k00400000<>+0(SB)/4, $0x00400000
+DATA k00400000<>+4(SB)/4, $0x00400000
+DATA k00400000<>+8(SB)/4, $0x00400000
+DATA k00400000<>+12(SB)/4, $0x00400000
+DATA k00400000<>+16(SB)/4, $0x00400000
+DATA k00400000<>+20(SB)/4, $0x00400000
+DATA k00400000<>+24(SB)/4, $0x00400000
+DATA k00400000<>+28(SB)/4, $0x00400000
+DATA k00400000<>+32(SB)/4, $0x00400000
+DATA k00400000<>+36(SB)/4, $0x00400000
+DATA k00400000<>+40(SB)/4, $0x00400000
+DATA k00400000<>+44(SB)/4, $0x00400000
+DATA k00400000<>+48(SB)/4, $0x00400000
+DATA k00400000<>+52(SB)/4, $0x00400000
+DATA k00400000<>+56(SB)/4, $0x00400000
+DATA k00400000<>+60(SB)/4, $0x00400000
+GLOBL k00400000<>(SB), RODATA|NOPTR, $64
+
+// func vecNormSums16(x *float32, gamma *float32, dy *uint16, dgamma *float32, dbeta *float32, mean float32, rstd float32, n int) (sum float32, cross float32)
+// Requires: AVX, AVX512F, SSE
+TEXT ·vecNormSums16(SB), NOSPLIT, $0-64
+	MOVQ         x+0(FP), DI
+	MOVQ         gamma+8(FP), SI
+	MOVQ         dy+16(FP), DX
+	MOVQ         dgamma+24(FP), CX
+	MOVQ         dbeta+32(FP), R8
+	MOVQ         n+48(FP), AX
+	VPXORD       Z0, Z0, Z0
+	VPXORD       Z1, Z1, Z1
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+	VBROADCASTSS mean+40(FP), Z13
+	VBROADCASTSS rstd+44(FP), Z14
+
+many:
+	CMPQ        AX, $0x00000020
+	JL          few
+	VMOVUPS     (DI), Z4
+	VSUBPS      Z13, Z4, Z4
+	VMULPS      Z14, Z4, Z4
+	VPMOVZXWD   (DX), Z6
+	VPSLLD      $0x10, Z6, Z6
+	VMOVUPS     (R8), Z7
+	VADDPS      Z6, Z7, Z7
+	VMOVUPS     Z7, (R8)
+	VMOVUPS     (CX), Z7
+	VFMADD231PS Z4, Z6, Z7
+	VMOVUPS     Z7, (CX)
+	VMOVUPS     (SI), Z5
+	VMULPS      Z6, Z5, Z5
+	VADDPS      Z5, Z0, Z0
+	VFMADD231PS Z5, Z4, Z1
+	VMOVUPS     64(DI), Z4
+	VSUBPS      Z13, Z4, Z4
+	VMULPS      Z14, Z4, Z4
+	VPMOVZXWD   32(DX), Z6
+	VPSLLD      $0x10, Z6, Z6
+	VMOVUPS     64(R8), Z7
+	VADDPS      Z6, Z7, Z7
+	VMOVUPS     Z7, 64(R8)
+	VMOVUPS     64(CX), Z7
+	VFMADD231PS Z4, Z6, Z7
+	VMOVUPS     Z7, 64(CX)
+	VMOVUPS     64(SI), Z5
+	VMULPS      Z6, Z5, Z5
+	VADDPS      Z5, Z2, Z2
+	VFMADD231PS Z5, Z4, Z3
+	ADDQ        $0x00000080, DI
+	ADDQ        $0x00000080, SI
+	ADDQ        $0x00000040, DX
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x00000080, R8
+	SUBQ        $0x00000020, AX
+	JMP         many
+
+few:
+	CMPQ        AX, $0x00000010
+	JL          last
+	VMOVUPS     (DI), Z4
+	VSUBPS      Z13, Z4, Z4
+	VMULPS      Z14, Z4, Z4
+	VPMOVZXWD   (DX), Z6
+	VPSLLD      $0x10, Z6, Z6
+	VMOVUPS     (R8), Z7
+	VADDPS      Z6, Z7, Z7
+	VMOVUPS     Z7, (R8)
+	VMOVUPS     (CX), Z7
+	VFMADD231PS Z4, Z6, Z7
+	VMOVUPS     Z7, (CX)
+	VMOVUPS     (SI), Z5
+	VMULPS      Z6, Z5, Z5
+	VADDPS      Z5, Z0, Z0
+	VFMADD231PS Z5, Z4, Z1
+	ADDQ        $0x00000040, DI
+	ADDQ        $0x00000040, SI
+	ADDQ        $0x00000020, DX
+	ADDQ        $0x00000040, CX
+	ADDQ        $0x00000040, R8
+	SUBQ        $0x00000010, AX
+	JMP         few
+
+last:
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	VMOVAPS       Z1, Z2
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, sum+56(FP)
+	VMOVAPS       Z2, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, cross+60(FP)
+	VZEROUPPER
+	RET
+
+// func vecNormGrad16(dx *uint16, x *float32, gamma *float32, dy *uint16, mean float32, rstd float32, sum float32, cross float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·vecNormGrad16(SB), NOSPLIT, $0-56
+	MOVQ         dx+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         gamma+16(FP), DX
+	MOVQ         dy+24(FP), CX
+	MOVQ         n+48(FP), AX
+	VBROADCASTSS mean+32(FP), Z11
+	VBROADCASTSS rstd+36(FP), Z12
+	VBROADCASTSS sum+40(FP), Z13
+	VBROADCASTSS cross+44(FP), Z14
+
+many:
+	CMPQ         AX, $0x00000020
+	JL           few
+	VMOVUPS      (SI), Z0
+	VSUBPS       Z11, Z0, Z0
+	VMULPS       Z12, Z0, Z0
+	VMOVUPS      (DX), Z1
+	VPMOVZXWD    (CX), Z2
+	VPSLLD       $0x10, Z2, Z2
+	VMULPS       Z2, Z1, Z1
+	VSUBPS       Z13, Z1, Z1
+	VFNMADD231PS Z14, Z0, Z1
+	VMULPS       Z12, Z1, Z1
+	VPSRLD       $0x10, Z1, Z30
+	VPANDD       k00000001<>+0(SB), Z30, Z30
+	VPADDD       k00007fff<>+0(SB), Z30, Z30
+	VPADDD       Z1, Z30, Z30
+	VCMPPS       $0x03, Z1, Z1, K2
+	VPORD        k00400000<>+0(SB), Z1, K2, Z30
+	VPSRLD       $0x10, Z30, Z30
+	VPMOVDW      Z30, (DI)
+	VMOVUPS      64(SI), Z3
+	VSUBPS       Z11, Z3, Z3
+	VMULPS       Z12, Z3, Z3
+	VMOVUPS      64(DX), Z4
+	VPMOVZXWD    32(CX), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VMULPS       Z5, Z4, Z4
+	VSUBPS       Z13, Z4, Z4
+	VFNMADD231PS Z14, Z3, Z4
+	VMULPS       Z12, Z4, Z4
+	VPSRLD       $0x10, Z4, Z30
+	VPANDD       k00000001<>+0(SB), Z30, Z30
+	VPADDD       k00007fff<>+0(SB), Z30, Z30
+	VPADDD       Z4, Z30, Z30
+	VCMPPS       $0x03, Z4, Z4, K2
+	VPORD        k00400000<>+0(SB), Z4, K2, Z30
+	VPSRLD       $0x10, Z30, Z30
+	VPMOVDW      Z30, 32(DI)
+	ADDQ         $0x00000040, DI
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000040, CX
+	SUBQ         $0x00000020, AX
+	JMP          many
+
+few:
+	CMPQ         AX, $0x00000010
+	JL           last
+	VMOVUPS      (SI), Z0
+	VSUBPS       Z11, Z0, Z0
+	VMULPS       Z12, Z0, Z0
+	VMOVUPS      (DX), Z1
+	VPMOVZXWD    (CX), Z2
+	VPSLLD       $0x10, Z2, Z2
+	VMULPS       Z2, Z1, Z1
+	VSUBPS       Z13, Z1, Z1
+	VFNMADD231PS Z14, Z0, Z1
+	VMULPS       Z12, Z1, Z1
+	VPSRLD       $0x10, Z1, Z30
+	VPANDD       k00000001<>+0(SB), Z30, Z30
+	VPADDD       k00007fff<>+0(SB), Z30, Z30
+	VPADDD       Z1, Z30, Z30
+	VCMPPS       $0x03, Z1, Z1, K2
+	VPORD        k00400000<>+0(SB), Z1, K2, Z30
+	VPSRLD       $0x10, Z30, Z30
+	VPMOVDW      Z30, (DI)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x00000020, CX
+	SUBQ         $0x00000010, AX
+	JMP          few
+
+last:
+	VZEROUPPER
+	RET
+
+// func vecNormGradKeep16(dx *uint16, x *float32, gamma *float32, dy *uint16, drop *uint16, keep *byte, mean float32, rstd float32, sum float32, cross float32, scale float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·vecNormGradKeep16(SB), NOSPLIT, $0-80
+	MOVQ         dx+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         gamma+16(FP), DX
+	MOVQ         dy+24(FP), CX
+	MOVQ         drop+32(FP), R8
+	MOVQ         keep+40(FP), R9
+	MOVQ         n+72(FP), AX
+	VBROADCASTSS mean+48(FP), Z11
+	VBROADCASTSS rstd+52(FP), Z12
+	VBROADCASTSS sum+56(FP), Z13
+	VBROADCASTSS cross+60(FP), Z14
+	VBROADCASTSS scale+64(FP), Z8
+
+many:
+	CMPQ         AX, $0x00000020
+	JL           few
+	VMOVUPS      (SI), Z0
+	VSUBPS       Z11, Z0, Z0
+	VMULPS       Z12, Z0, Z0
+	VMOVUPS      (DX), Z1
+	VPMOVZXWD    (CX), Z2
+	VPSLLD       $0x10, Z2, Z2
+	VMULPS       Z2, Z1, Z1
+	VSUBPS       Z13, Z1, Z1
+	VFNMADD231PS Z14, Z0, Z1
+	VMULPS       Z12, Z1, Z1
+	VPSRLD       $0x10, Z1, Z30
+	VPANDD       k00000001<>+0(SB), Z30, Z30
+	VPADDD       k00007fff<>+0(SB), Z30, Z30
+	VPADDD       Z1, Z30, Z30
+	VCMPPS       $0x03, Z1, Z1, K2
+	VPORD        k00400000<>+0(SB), Z1, K2, Z30
+	VPSRLD       $0x10, Z30, Z30
+	VPMOVDW      Z30, (DI)
+	KMOVW        (R9), K3
+	VMULPS.Z     Z8, Z1, K3, Z1
+	VPSRLD       $0x10, Z1, Z30
+	VPANDD       k00000001<>+0(SB), Z30, Z30
+	VPADDD       k00007fff<>+0(SB), Z30, Z30
+	VPADDD       Z1, Z30, Z30
+	VCMPPS       $0x03, Z1, Z1, K2
+	VPORD        k00400000<>+0(SB), Z1, K2, Z30
+	VPSRLD       $0x10, Z30, Z30
+	VPMOVDW      Z30, (R8)
+	VMOVUPS      64(SI), Z3
+	VSUBPS       Z11, Z3, Z3
+	VMULPS       Z12, Z3, Z3
+	VMOVUPS      64(DX), Z4
+	VPMOVZXWD    32(CX), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VMULPS       Z5, Z4, Z4
+	VSUBPS       Z13, Z4, Z4
+	VFNMADD231PS Z14, Z3, Z4
+	VMULPS       Z12, Z4, Z4
+	VPSRLD       $0x10, Z4, Z30
+	VPANDD       k00000001<>+0(SB), Z30, Z30
+	VPADDD       k00007fff<>+0(SB), Z30, Z30
+	VPADDD       Z4, Z30, Z30
+	VCMPPS       $0x03, Z4, Z4, K2
+	VPORD        k00400000<>+0(SB), Z4, K2, Z30
+	VPSRLD       $0x10, Z30, Z30
+	VPMOVDW      Z30, 32(DI)
+	KMOVW        2(R9), K3
+	VMULPS.Z     Z8, Z4, K3, Z4
+	VPSRLD       $0x10, Z4, Z30
+	VPANDD       k00000001<>+0(SB), Z30, Z30
+	VPADDD       k00007fff<>+0(SB), Z30, Z30
+	VPADDD       Z4, Z30, Z30
+	VCMPPS       $0x03, Z4, Z4, K2
+	VPORD        k00400000<>+0(SB), Z4, K2, Z30
+	VPSRLD       $0x10, Z30, Z30
+	VPMOVDW      Z30, 32(R8)
+	ADDQ         $0x00000040, DI
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000040, R8
+	ADDQ         $0x00000004, R9
+	SUBQ         $0x00000020, AX
+	JMP          many
+
+few:
+	CMPQ         AX, $0x00000010
+	JL           last
+	VMOVUPS      (SI), Z0
+	VSUBPS       Z11, Z0, Z0
+	VMULPS       Z12, Z0, Z0
+	VMOVUPS      (DX), Z1
+	VPMOVZXWD    (CX), Z2
+	VPSLLD       $0x10, Z2, Z2
+	VMULPS       Z2, Z1, Z1
+	VSUBPS       Z13, Z1, Z1
+	VFNMADD231PS Z14, Z0, Z1
+	VMULPS       Z12, Z1, Z1
+	VPSRLD       $0x10, Z1, Z30
+	VPANDD       k00000001<>+0(SB), Z30, Z30
+	VPADDD       k00007fff<>+0(SB), Z30, Z30
+	VPADDD       Z1, Z30, Z30
+	VCMPPS       $0x03, Z1, Z1, K2
+	VPORD        k00400000<>+0(SB), Z1, K2, Z30
+	VPSRLD       $0x10, Z30, Z30
+	VPMOVDW      Z30, (DI)
+	KMOVW        (R9), K3
+	VMULPS.Z     Z8, Z1, K3, Z1
+	VPSRLD       $0x10, Z1, Z30
+	VPANDD       k00000001<>+0(SB), Z30, Z30
+	VPADDD       k00007fff<>+0(SB), Z30, Z30
+	VPADDD       Z1, Z30, Z30
+	VCMPPS       $0x03, Z1, Z1, K2
+	VPORD        k00400000<>+0(SB), Z1, K2, Z30
+	VPSRLD       $0x10, Z30, Z30
+	VPMOVDW      Z30, (R8)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000020, R8
+	ADDQ         $0x00000002, R9
+	SUBQ         $0x00000010, AX
+	JMP          few
+
+last:
+	VZEROUPPER
+	RET
+
+// func vecWiden(dst *float32, src *uint16, n int)
+// Requires: AVX, AVX512F
+TEXT ·vecWiden(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), AX
+
+many:
+	CMPQ      AX, $0x00000040
+	JL        few
+	VPMOVZXWD (SI), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   Z0, (DI)
+	VPMOVZXWD 32(SI), Z1
+	VPSLLD    $0x10, Z1, Z1
+	VMOVUPS   Z1, 64(DI)
+	VPMOVZXWD 64(SI), Z2
+	VPSLLD    $0x10, Z2, Z2
+	VMOVUPS   Z2, 128(DI)
+	VPMOVZXWD 96(SI), Z3
+	VPSLLD    $0x10, Z3, Z3
+	VMOVUPS   Z3, 192(DI)
+	ADDQ      $0x00000100, DI
+	ADDQ      $0x00000080, SI
+	SUBQ      $0x00000040, AX
+	JMP       many
+
+few:
+	CMPQ      AX, $0x00000010
+	JL        last
+	VPMOVZXWD (SI), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   Z0, (DI)
+	ADDQ      $0x00000040, DI
+	ADDQ      $0x00000020, SI
+	SUBQ      $0x00000010, AX
+	JMP       few
+
+last:
+	TESTQ       AX, AX
+	JZ          end
+	XORL        R13, R13
+	BTSL        AX, R13
+	SUBL        $0x01, R13
+	KMOVW       R13, K1
+	VPMOVZXWD.Z (SI), K1, Z0
+	VPSLLD      $0x10, Z0, Z0
+	VMOVUPS     Z0, K1, (DI)
+
+end:
+	VZEROUPPER
+	RET
+
+// func vecNarrow(dst *uint16, src *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·vecNarrow(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), AX
+
+many:
+	CMPQ    AX, $0x00000040
+	JL      few
+	VMOVUPS (SI), Z0
+	VPSRLD  $0x10, Z0, Z30
+	VPANDD  k00000001<>+0(SB), Z30, Z30
+	VPADDD  k00007fff<>+0(SB), Z30, Z30
+	VPADDD  Z0, Z30, Z30
+	VCMPPS  $0x03, Z0, Z0, K2
+	VPORD   k00400000<>+0(SB), Z0, K2, Z30
+	VPSRLD  $0x10, Z30, Z30
+	VPMOVDW Z30, (DI)
+	VMOVUPS 64(SI), Z1
+	VPSRLD  $0x10, Z1, Z30
+	VPANDD  k00000001<>+0(SB), Z30, Z30
+	VPADDD  k00007fff<>+0(SB), Z30, Z30
+	VPADDD  Z1, Z30, Z30
+	VCMPPS  $0x03, Z1, Z1, K2
+	VPORD   k00400000<>+0(SB), Z1, K2, Z30
+	VPSRLD  $0x10, Z30, Z30
+	VPMOVDW Z30, 32(DI)
+	VMOVUPS 128(SI), Z2
+	VPSRLD  $0x10, Z2, Z30
+	VPANDD  k00000001<>+0(SB), Z30, Z30
+	VPADDD  k00007fff<>+0(SB), Z30, Z30
+	VPADDD  Z2, Z30, Z30
+	VCMPPS  $0x03, Z2, Z2, K2
+	VPORD   k00400000<>+0(SB), Z2, K2, Z30
+	VPSRLD  $0x10, Z30, Z30
+	VPMOVDW Z30, 64(DI)
+	VMOVUPS 192(SI), Z3
+	VPSRLD  $0x10, Z3, Z30
+	VPANDD  k00000001<>+0(SB), Z30, Z30
+	VPADDD  k00007fff<>+0(SB), Z30, Z30
+	VPADDD  Z3, Z30, Z30
+	VCMPPS  $0x03, Z3, Z3, K2
+	VPORD   k00400000<>+0(SB), Z3, K2, Z30
+	VPSRLD  $0x10, Z30, Z30
+	VPMOVDW Z30, 96(DI)
+	ADDQ    $0x00000080, DI
+	ADDQ    $0x00000100, SI
+	SUBQ    $0x00000040, AX
+	JMP     many
+
+few:
+	CMPQ    AX, $0x00000010
+	JL      last
+	VMOVUPS (SI), Z0
+	VPSRLD  $0x10, Z0, Z30
+	VPANDD  k00000001<>+0(SB), Z30, Z30
+	VPADDD  k00007fff<>+0(SB), Z30, Z30
+	VPADDD  Z0, Z30, Z30
+	VCMPPS  $0x03, Z0, Z0, K2
+	VPORD   k00400000<>+0(SB), Z0, K2, Z30
+	VPSRLD  $0x10, Z30, Z30
+	VPMOVDW Z30, (DI)
+	ADDQ    $0x00000020, DI
+	ADDQ    $0x00000040, SI
+	SUBQ    $0x00000010, AX
+	JMP     few
+
+last:
+	TESTQ     AX, AX
+	JZ        end
+	XORL      R13, R13
+	BTSL      AX, R13
+	SUBL      $0x01, R13
+	KMOVW     R13, K1
+	VMOVUPS.Z (SI), K1, Z0
+	VPSRLD    $0x10, Z0, Z30
+	VPANDD    k00000001<>+0(SB), Z30, Z30
+	VPADDD    k00007fff<>+0(SB), Z30, Z30
+	VPADDD    Z0, Z30, Z30
+	VCMPPS    $0x03, Z0, Z0, K2
+	VPORD     k00400000<>+0(SB), Z0, K2, Z30
+	VPSRLD    $0x10, Z30, Z30
+	VPMOVDW   Z30, K1, (DI)
+
+end:
+	VZEROUPPER
+	RET
+
+// func vecAdd16(dst *uint16, a *uint16, b *uint16, n int)
+// Requires: AVX, AVX512F
+TEXT ·vecAdd16(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ a+8(FP), SI
+	MOVQ b+16(FP), DX
+	MOVQ n+24(FP), AX
+
+many:
+	CMPQ      AX, $0x00000020
+	JL        few
+	VPMOVZXWD (SI), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VPMOVZXWD (DX), Z1
+	VPSLLD    $0x10, Z1, Z1
+	VADDPS    Z0, Z1, Z0
+	VPSRLD    $0x10, Z0, Z30
+	VPANDD    k00000001<>+0(SB), Z30, Z30
+	VPADDD    k00007fff<>+0(SB), Z30, Z30
+	VPADDD    Z0, Z30, Z30
+	VCMPPS    $0x03, Z0, Z0, K2
+	VPORD     k00400000<>+0(SB), Z0, K2, Z30
+	VPSRLD    $0x10, Z30, Z30
+	VPMOVDW   Z30, (DI)
+	VPMOVZXWD 32(SI), Z2
+	VPSLLD    $0x10, Z2, Z2
+	VPMOVZXWD 32(DX), Z3
+	VPSLLD    $0x10, Z3, Z3
+	VADDPS    Z2, Z3, Z2
+	VPSRLD    $0x10, Z2, Z30
+	VPANDD    k00000001<>+0(SB), Z30, Z30
+	VPADDD    k00007fff<>+0(SB), Z30, Z30
+	VPADDD    Z2, Z30, Z30
+	VCMPPS    $0x03, Z2, Z2, K2
+	VPORD     k00400000<>+0(SB), Z2, K2, Z30
+	VPSRLD    $0x10, Z30, Z30
+	VPMOVDW   Z30, 32(DI)
+	ADDQ      $0x00000040, DI
+	ADDQ      $0x00000040, SI
+	ADDQ      $0x00000040, DX
+	SUBQ      $0x00000020, AX
+	JMP       many
+
+few:
+	CMPQ      AX, $0x00000010
+	JL        last
+	VPMOVZXWD (SI), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VPMOVZXWD (DX), Z1
+	VPSLLD    $0x10, Z1, Z1
+	VADDPS    Z0, Z1, Z0
+	VPSRLD    $0x10, Z0, Z30
+	VPANDD    k00000001<>+0(SB), Z30, Z30
+	VPADDD    k00007fff<>+0(SB), Z30, Z30
+	VPADDD    Z0, Z30, Z30
+	VCMPPS    $0x03, Z0, Z0, K2
+	VPORD     k00400000<>+0(SB), Z0, K2, Z30
+	VPSRLD    $0x10, Z30, Z30
+	VPMOVDW   Z30, (DI)
+	ADDQ      $0x00000020, DI
+	ADDQ      $0x00000020, SI
+	ADDQ      $0x00000020, DX
+	SUBQ      $0x00000010, AX
+	JMP       few
+
+last:
+	TESTQ       AX, AX
+	JZ          end
+	XORL        R13, R13
+	BTSL        AX, R13
+	SUBL        $0x01, R13
+	KMOVW       R13, K1
+	VPMOVZXWD.Z (SI), K1, Z0
+	VPSLLD      $0x10, Z0, Z0
+	VPMOVZXWD.Z (DX), K1, Z1
+	VPSLLD      $0x10, Z1, Z1
+	VADDPS      Z0, Z1, Z0
+	VPSRLD      $0x10, Z0, Z30
+	VPANDD      k00000001<>+0(SB), Z30, Z30
+	VPADDD      k00007fff<>+0(SB), Z30, Z30
+	VPADDD      Z0, Z30, Z30
+	VCMPPS      $0x03, Z0, Z0, K2
+	VPORD       k00400000<>+0(SB), Z0, K2, Z30
+	VPSRLD      $0x10, Z30, Z30
+	VPMOVDW     Z30, K1, (DI)
+
+end:
+	VZEROUPPER
+	RET
+
+// func vecAddWide(dst *float32, x *uint16, n int)
+// Requires: AVX, AVX512F
+TEXT ·vecAddWide(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ x+8(FP), SI
+	MOVQ n+16(FP), AX
+
+many:
+	CMPQ      AX, $0x00000040
+	JL        few
+	VPMOVZXWD (SI), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   (DI), Z1
+	VADDPS    Z0, Z1, Z0
+	VMOVUPS   Z0, (DI)
+	VPMOVZXWD 32(SI), Z2
+	VPSLLD    $0x10, Z2, Z2
+	VMOVUPS   64(DI), Z3
+	VADDPS    Z2, Z3, Z2
+	VMOVUPS   Z2, 64(DI)
+	VPMOVZXWD 64(SI), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   128(DI), Z1
+	VADDPS    Z0, Z1, Z0
+	VMOVUPS   Z0, 128(DI)
+	VPMOVZXWD 96(SI), Z2
+	VPSLLD    $0x10, Z2, Z2
+	VMOVUPS   192(DI), Z3
+	VADDPS    Z2, Z3, Z2
+	VMOVUPS   Z2, 192(DI)
+	ADDQ      $0x00000100, DI
+	ADDQ      $0x00000080, SI
+	SUBQ      $0x00000040, AX
+	JMP       many
+
+few:
+	CMPQ      AX, $0x00000010
+	JL        last
+	VPMOVZXWD (SI), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   (DI), Z1
+	VADDPS    Z0, Z1, Z0
+	VMOVUPS   Z0, (DI)
+	ADDQ      $0x00000040, DI
+	ADDQ      $0x00000020, SI
+	SUBQ      $0x00000010, AX
+	JMP       few
+
+last:
+	TESTQ       AX, AX
+	JZ          end
+	XORL        R13, R13
+	BTSL        AX, R13
+	SUBL        $0x01, R13
+	KMOVW       R13, K1
+	VPMOVZXWD.Z (SI), K1, Z0
+	VPSLLD      $0x10, Z0, Z0
+	VMOVUPS.Z   (DI), K1, Z1
+	VADDPS      Z0, Z1, Z0
+	VMOVUPS     Z0, K1, (DI)
 
 end:
 	VZEROUPPER

@@ -1,6 +1,9 @@
 package blocked
 
-import "github.com/secencoder/secencoder/internal/kernel"
+import (
+	"github.com/secencoder/secencoder/internal/bf16"
+	"github.com/secencoder/secencoder/internal/kernel"
+)
 
 // Prims are the inner loops that a family brings: what an instruction set is good at. Everything else, the blocking, the
 // order of sums and the work of all cores, is this package's. Portable fills all of them in Go; a family replaces those
@@ -12,6 +15,10 @@ type Prims struct {
 
 	Single Format // products of float32
 	Half   Format // products of BF16; float32 panels of rounded values where the family multiplies float32 only
+
+	Widen  func(dst []float32, src []bf16.BF16) // dst = src; the memory is apart
+	Narrow func(dst []bf16.BF16, src []float32) // dst = src, rounded to nearest even, a NaN quiet; the memory is apart
+	Rows   RowLoops
 
 	Add   func(dst, a, b []float32)         // dst = a + b
 	Scale func(dst, x []float32, a float32) // dst = a·x

@@ -29,7 +29,7 @@ func (m *machine) exp(x, t, q VecPhysical, low *VecPhysical) {
 	VPSRAD(U8(1), t, x)
 	VPSUBD(x, t, t)
 	for _, e := range []VecPhysical{x, t} {
-		VPADDD(m.bits(127), e, e)
+		VPADDD(m.word(127), e, e)
 		VPSLLD(U8(23), e, e)
 	}
 	VMULPS(x, q, q)
@@ -139,7 +139,7 @@ func (m *machine) exponentials() {
 }
 
 // abs emits to = |x|.
-func (m *machine) abs(x, to VecPhysical) { m.and(m.bits(0x7fffffff), x, to) }
+func (m *machine) abs(x, to VecPhysical) { m.and(m.word(0x7fffffff), x, to) }
 
 // sigmoids are the activations x·σ(z): silu (z = x), quick_gelu (z = 1.702·x) and gelu_new (z = 2·√(2/π)·(x + 0.044715·x³),
 // since ½ + ½·tanh u = σ(2u)), and σ itself. With e = e^−|z|, σ is 1/(1 + e) to the right of 0 and e/(1 + e) to the left,
@@ -172,7 +172,7 @@ func (m *machine) sigmoids() {
 	// sigma emits s = σ(z) and c = 1 − σ(z) for z in c; scratch is registers 4 to 6.
 	sigma := func(s, c VecPhysical) {
 		VMOVAPS(c, v(6))
-		m.or(m.bits(0x80000000), c, c)
+		m.or(m.word(0x80000000), c, c)
 		m.exp(c, v(4), v(5), nil)
 		VMOVUPS(m.c(1), v(5))
 		VADDPS(v(5), c, s)
@@ -246,15 +246,15 @@ func (m *machine) tanh() {
 			VSCALEFPS(v(4), e, e)
 		} else {
 			VCVTPS2DQ(v(4), e)
-			VPADDD(m.bits(127), e, e)
+			VPADDD(m.word(127), e, e)
 			VPSLLD(U8(23), e, e)
 		}
 		VSUBPS(m.c(1), e, f)
 		VFMADD231PS(e, v(5), f) // 2^n − 1 + 2^n·(e^r − 1)
 		VADDPS(m.c(2), f, e)
 		VDIVPS(e, f, f) // −tanh |x|
-		m.and(m.bits(0x80000000), x, x)
-		m.xor(m.bits(0x80000000), x, x)
+		m.and(m.word(0x80000000), x, x)
+		m.xor(m.word(0x80000000), x, x)
 		m.xor(x, f, f)
 		b.store(f, r[0])
 	})

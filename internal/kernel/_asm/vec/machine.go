@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -13,6 +14,8 @@ import (
 type machine struct {
 	wide   bool
 	consts map[string]Mem
+	bits   map[Register]int // of an element at a pointer of the function; 32 where it says nothing
+	whole  bool             // the function takes multiples of lanes alone: no partial vector
 }
 
 var zmm = []VecPhysical{
@@ -37,9 +40,9 @@ func (m *machine) lanes() int {
 }
 
 // c returns the address of x in every lane.
-func (m *machine) c(x float64) Mem { return m.bits(math.Float32bits(float32(x))) }
+func (m *machine) c(x float64) Mem { return m.word(math.Float32bits(float32(x))) }
 
-func (m *machine) bits(x uint32) Mem {
+func (m *machine) word(x uint32) Mem {
 	name := fmt.Sprintf("k%08x", x)
 	if at, ok := m.consts[name]; ok {
 		return at
@@ -52,7 +55,7 @@ func (m *machine) bits(x uint32) Mem {
 	return at
 }
 
-// word returns the address of lane values.
+// words returns the address of lane values.
 func (m *machine) words(name string, x []uint32) Mem {
 	if at, ok := m.consts[name]; ok {
 		return at
@@ -86,13 +89,28 @@ func (m *machine) zero(r VecPhysical) {
 type block struct {
 	m    *machine
 	u    int // which of the unrolled vectors: 0 in the others
-	disp int
 	tail bool
 }
 
+// at returns the address of the vector at p.
+func (b block) at(p Register) Mem {
+	return Mem{Base: p, Disp: b.m.bytes(p, b.u)}
+}
+
+// bytes returns what so many vectors take at p.
+func (m *machine) bytes(p Register, vectors int) int {
+	if n, ok := m.bits[p]; ok {
+		return n * m.lanes() * vectors / 8
+	}
+	return 4 * m.lanes() * vectors
+}
+
+// load reads float32s, or BF16s and widens them.
 func (b block) load(p Register, r VecPhysical) {
-	at := Mem{Base: p, Disp: b.disp}
+	at := b.at(p)
 	switch {
+	case b.m.bits[p] == 16:
+		b.m.widen(at, r, b.tail)
 	case !b.tail:
 		VMOVUPS(at, r)
 	case b.m.wide:
@@ -102,9 +120,12 @@ func (b block) load(p Register, r VecPhysical) {
 	}
 }
 
+// store writes float32s, or rounds them to BF16s and writes those.
 func (b block) store(r VecPhysical, p Register) {
-	at := Mem{Base: p, Disp: b.disp}
+	at := b.at(p)
 	switch {
+	case b.m.bits[p] == 16:
+		b.m.narrow(r, at, b.tail)
 	case !b.tail:
 		VMOVUPS(r, at)
 	case b.m.wide:
@@ -130,7 +151,7 @@ func (m *machine) loop(n Register, pointers []Register, unroll int, body func(b 
 	w := m.lanes()
 	advance := func(vectors int) {
 		for _, p := range pointers {
-			ADDQ(U32(4*w*vectors), p)
+			ADDQ(U32(m.bytes(p, vectors)), p)
 		}
 		SUBQ(U32(w*vectors), n)
 	}
@@ -139,7 +160,7 @@ func (m *machine) loop(n Register, pointers []Register, unroll int, body func(b 
 		CMPQ(n, U32(w*unroll))
 		JL(LabelRef("few"))
 		for u := range unroll {
-			body(block{m: m, u: u, disp: 4 * w * u})
+			body(block{m: m, u: u})
 		}
 		advance(unroll)
 		JMP(LabelRef("many"))
@@ -151,6 +172,9 @@ func (m *machine) loop(n Register, pointers []Register, unroll int, body func(b 
 	advance(1)
 	JMP(LabelRef("few"))
 	Label("last")
+	if m.whole {
+		return
+	}
 	TESTQ(n, n)
 	JZ(LabelRef("end"))
 	m.mask(n)
@@ -195,14 +219,20 @@ func (m *machine) fold(n int, op func(a, b, to Op)) {
 	op(X1, X0, X0)
 }
 
-// function begins one; pointers are its *float32 parameters, in order.
+// function begins one; pointers are its pointer parameters, in order: "x:16" is one to BF16s, "x:1" to bits.
 func (m *machine) function(name, signature, doc string, pointers ...string) (regs []Register, n Register) {
 	TEXT(name, NOSPLIT, signature)
 	Pragma("noescape")
 	Doc(doc)
 	free := []GPPhysical{RDI, RSI, RDX, RCX, R8, R9, R10, R11}
+	m.bits, m.whole = map[Register]int{}, false
 	for i, p := range pointers {
-		regs = append(regs, Load(Param(p), free[i]))
+		p, bits, ok := strings.Cut(p, ":")
+		r := Load(Param(p), free[i])
+		if ok {
+			m.bits[r] = map[string]int{"16": 16, "1": 1}[bits]
+		}
+		regs = append(regs, r)
 	}
 	return regs, Load(Param("n"), RAX)
 }

@@ -22,6 +22,7 @@ func main() {
 	m.sigmoids()
 	m.tanh()
 	m.norms()
+	m.conversions()
 	m.optimizer()
 	Generate()
 }
@@ -127,7 +128,7 @@ func (m *machine) reductions() {
 	done()
 
 	r, n = m.function("vecMax", "func(x *float32, n int) float32", "vecMax returns the largest element, −Inf for none.", "x")
-	least := m.bits(0xff800000)
+	least := m.word(0xff800000)
 	for i := range 4 {
 		VMOVUPS(least, v(i))
 	}

@@ -6,10 +6,75 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
+// element is the type of the rows of activations: float32 or BF16. Parameters and their gradients are float32, and so is
+// the row that the first pass of a norm leaves in L1 for those after it.
+type element struct{ suffix, typ, bits string }
+
+var (
+	single = element{"", "*float32", ""}
+	half   = element{"16", "*uint16", ":16"}
+)
+
+// norms are the passes over a row of LayerNorm. Those with dropout or BF16 take multiples of 16 elements.
 func (m *machine) norms() {
+	for _, e := range []element{single, half} {
+		m.normInput(e)
+		m.normApply(e)
+		m.normSums(e)
+		m.normGrad(e)
+	}
+}
+
+// normInput is what is normalised, and its sum, in the tree of vecSum.
+func (m *machine) normInput(e element) {
 	v := m.v
-	r, n := m.function("vecNormApply", "func(out, x, gamma, beta *float32, mean, rstd float32, n int)",
-		"vecNormApply sets out = (x − mean)·rstd·gamma + beta.", "out", "x", "gamma", "beta")
+	scale := v(14)
+	sum := func(name, doc string, kept, residual bool) {
+		signature, pointers := "func(dst *float32, x "+e.typ, []string{"dst", "x" + e.bits}
+		if residual {
+			signature, pointers = "func(dst *float32, x, res "+e.typ, append(pointers, "res"+e.bits)
+		}
+		if kept {
+			signature, pointers = signature+", keep *byte, scale float32", append(pointers, "keep:1")
+		}
+		name += e.suffix
+		r, n := m.function(name, signature+", n int) float32", name+" sets dst = "+doc+" and returns the sum.", pointers...)
+		m.whole = true
+		for i := range 4 {
+			m.zero(v(i))
+		}
+		if kept {
+			m.arg("scale", scale)
+		}
+		m.loop(n, r, 4, func(b block) {
+			x, y := v(4+b.u%2), v(6+b.u%2)
+			b.load(r[1], x)
+			if kept {
+				b.keep(r[3], scale, x)
+			}
+			if residual {
+				b.load(r[2], y)
+				VADDPS(y, x, x)
+			}
+			b.store(x, r[0])
+			VADDPS(x, v(b.u), v(b.u))
+		})
+		m.fold(4, func(a, b, to Op) { VADDPS(a, b, to) })
+		Store(X0, ReturnIndex(0))
+		done()
+	}
+	sum("vecKeepAdd", "x·scale + res where the bit of keep is set, else res,", true, true)
+	sum("vecAddSum", "x + res", false, true)
+	if e == half {
+		sum("vecWidenSum", "x", false, false)
+	}
+}
+
+func (m *machine) normApply(e element) {
+	v := m.v
+	r, n := m.function("vecNormApply"+e.suffix, "func(out "+e.typ+", x, gamma, beta *float32, mean, rstd float32, n int)",
+		"vecNormApply"+e.suffix+" sets out = (x − mean)·rstd·gamma + beta.", "out"+e.bits, "x", "gamma", "beta")
+	m.whole = e == half
 	m.arg("mean", v(13))
 	m.arg("rstd", v(14))
 	m.loop(n, r, 2, func(b block) {
@@ -23,9 +88,16 @@ func (m *machine) norms() {
 		b.store(x, r[0])
 	})
 	done()
+}
 
-	r, n = m.function("vecNormSums", "func(x, gamma, dy, dgamma, dbeta *float32, mean, rstd float32, n int) (sum, cross float32)",
-		"vecNormSums adds dy·x̂ to dgamma and dy to dbeta, and returns Σ dy·gamma and Σ dy·gamma·x̂.", "x", "gamma", "dy", "dgamma", "dbeta")
+func (m *machine) normSums(e element) {
+	v := m.v
+	r, n := m.function("vecNormSums"+e.suffix, map[string]string{
+		"":   "func(x, gamma, dy, dgamma, dbeta *float32, mean, rstd float32, n int) (sum, cross float32)",
+		"16": "func(x, gamma *float32, dy *uint16, dgamma, dbeta *float32, mean, rstd float32, n int) (sum, cross float32)",
+	}[e.suffix], "vecNormSums"+e.suffix+" adds dy·x̂ to dgamma and dy to dbeta, and returns Σ dy·gamma and Σ dy·gamma·x̂.",
+		"x", "gamma", "dy"+e.bits, "dgamma", "dbeta")
+	m.whole = e == half
 	for i := range 4 {
 		m.zero(v(i))
 	}
@@ -58,27 +130,50 @@ func (m *machine) norms() {
 	m.fold(1, add)
 	Store(X0, Return("cross"))
 	done()
+}
 
-	r, n = m.function("vecNormGrad", "func(dx, x, gamma, dy *float32, mean, rstd, sum, cross float32, n int)",
-		"vecNormGrad sets dx = rstd·(dy·gamma − sum − x̂·cross).", "dx", "x", "gamma", "dy")
-	m.arg("mean", v(11))
-	m.arg("rstd", v(12))
-	m.arg("sum", v(13))
-	m.arg("cross", v(14))
-	m.loop(n, r, 2, func(b block) {
-		x, g, dy := v(3*b.u), v(3*b.u+1), v(3*b.u+2)
-		b.load(r[1], x)
-		VSUBPS(v(11), x, x)
-		VMULPS(v(12), x, x)
-		b.load(r[2], g)
-		b.load(r[3], dy)
-		VMULPS(dy, g, g)
-		VSUBPS(v(13), g, g)
-		VFNMADD231PS(v(14), x, g)
-		VMULPS(v(12), g, g)
-		b.store(g, r[0])
-	})
-	done()
+// normGrad is the gradient of the normalised row, and with dropout also that of what was dropped before it was added.
+func (m *machine) normGrad(e element) {
+	v := m.v
+	for _, kept := range []bool{false, true} {
+		name, doc := "vecNormGrad"+e.suffix, "dx = rstd·(dy·gamma − sum − x̂·cross)"
+		signature := "func(dx " + e.typ + ", x, gamma *float32, dy " + e.typ + ", mean, rstd, sum, cross float32, n int)"
+		pointers := []string{"dx" + e.bits, "x", "gamma", "dy" + e.bits}
+		if kept {
+			name, doc = "vecNormGradKeep"+e.suffix, doc+" and drop = dx·scale where the bit of keep is set, else 0"
+			signature = "func(dx " + e.typ + ", x, gamma *float32, dy, drop " + e.typ + ", keep *byte, mean, rstd, sum, cross, scale float32, n int)"
+			pointers = append(pointers, "drop"+e.bits, "keep:1")
+		} else if e == single {
+			signature = "func(dx, x, gamma, dy *float32, mean, rstd, sum, cross float32, n int)"
+		}
+		r, n := m.function(name, signature, name+" sets "+doc+".", pointers...)
+		m.whole = kept || e == half
+		m.arg("mean", v(11))
+		m.arg("rstd", v(12))
+		m.arg("sum", v(13))
+		m.arg("cross", v(14))
+		if kept {
+			m.arg("scale", v(8))
+		}
+		m.loop(n, r, 2, func(b block) {
+			x, g, dy := v(3*b.u), v(3*b.u+1), v(3*b.u+2)
+			b.load(r[1], x)
+			VSUBPS(v(11), x, x)
+			VMULPS(v(12), x, x)
+			b.load(r[2], g)
+			b.load(r[3], dy)
+			VMULPS(dy, g, g)
+			VSUBPS(v(13), g, g)
+			VFNMADD231PS(v(14), x, g)
+			VMULPS(v(12), g, g)
+			b.store(g, r[0])
+			if kept {
+				b.keep(r[5], v(8), g)
+				b.store(g, r[4])
+			}
+		})
+		done()
+	}
 }
 
 // optimizer is AdamW; see kernel.AdamWArgs.

@@ -1,0 +1,121 @@
+//go:build !noasm
+
+package avx512
+
+import (
+	"math"
+	"unsafe"
+
+	"github.com/secencoder/secencoder/internal/bf16"
+	"github.com/secencoder/secencoder/internal/kernel/blocked"
+)
+
+// rows returns the loops over rows of activations.
+func rows() blocked.RowLoops {
+	return blocked.RowLoops{Add: addHalf, AddTo: addHalfTo, Keep: keep, Norm: normLoop, NormGrad: normGradLoop}
+}
+
+// hptr returns the start of s, which must be n elements long.
+func hptr(s []bf16.BF16, n int) *uint16 { return (*uint16)(unsafe.SliceData(s[:n])) }
+
+// fptr returns the start of s, which must be n elements long.
+func fptr(s []float32, n int) *float32 { return unsafe.SliceData(s[:n]) }
+
+func widen(dst []float32, src []bf16.BF16) { vecWiden(ptr(dst), hptr(src, len(dst)), len(dst)) }
+
+func narrow(dst []bf16.BF16, src []float32) {
+	vecNarrow(hptr(dst, len(dst)), fptr(src, len(dst)), len(dst))
+}
+
+func addHalf(dst, a, b []bf16.BF16) {
+	n := len(dst)
+	vecAdd16(hptr(dst, n), hptr(a, n), hptr(b, n), n)
+}
+
+func addHalfTo(dst []float32, src []bf16.BF16) {
+	vecAddWide(ptr(dst), hptr(src, len(dst)), len(dst))
+}
+
+// keep is blocked.RowLoops.Keep: whole groups in place, the rest through a buffer.
+func keep(dst []byte, call uint64, c blocked.Counter, threshold uint32) {
+	const bytes = groupCalls / 2 // of a group
+	groups := len(dst) / bytes
+	if groups > 0 {
+		philoxKeep(&dst[0], groups, call, c.Step, c.Site, c.Key[0], c.Key[1], threshold)
+	}
+	if done := groups * bytes; done < len(dst) {
+		var last [bytes]byte
+		philoxKeep(&last[0], 1, call+uint64(2*done), c.Step, c.Site, c.Key[0], c.Key[1], threshold)
+		copy(dst[done:], last[:])
+	}
+}
+
+// normLoop is blocked.RowLoops.Norm: the sum of the row as it is made, its deviation, the result.
+func normLoop(r *blocked.NormRow) {
+	n := len(r.Gamma)
+	s, out := fptr(r.Sum, n), r.Out
+	sum := inputLoop(r, n)
+	r.Mean = sum / float32(n)
+	r.RStd = 1 / float32(math.Sqrt(float64(vecDeviation(s, r.Mean, n)/float32(n)+r.Eps)))
+	if out.BF16 != nil {
+		vecNormApply16(hptr(out.BF16, n), s, ptr(r.Gamma), fptr(r.Beta, n), r.Mean, r.RStd, n)
+		return
+	}
+	vecNormApply(fptr(out.F32, n), s, ptr(r.Gamma), fptr(r.Beta, n), r.Mean, r.RStd, n)
+}
+
+// inputLoop fills r.Sum and returns what it adds up to.
+func inputLoop(r *blocked.NormRow, n int) float32 {
+	s := fptr(r.Sum, n)
+	if len(r.Keep) > 0 {
+		_ = r.Keep[(n-1)/8]
+	}
+	switch x := r.X; {
+	case x.BF16 == nil && r.Keep == nil:
+		return vecAddSum(s, fptr(x.F32, n), fptr(r.Res.F32, n), n)
+	case x.BF16 == nil:
+		return vecKeepAdd(s, fptr(x.F32, n), fptr(r.Res.F32, n), &r.Keep[0], r.Scale, n)
+	case r.Res.BF16 == nil:
+		return vecWidenSum16(s, hptr(x.BF16, n), n)
+	case r.Keep == nil:
+		return vecAddSum16(s, hptr(x.BF16, n), hptr(r.Res.BF16, n), n)
+	default:
+		return vecKeepAdd16(s, hptr(x.BF16, n), hptr(r.Res.BF16, n), &r.Keep[0], r.Scale, n)
+	}
+}
+
+// normGradLoop is blocked.RowLoops.NormGrad: the row again, the sums, the gradients.
+func normGradLoop(r *blocked.NormRow) {
+	n := len(r.Gamma)
+	inputLoop(r, n)
+	s, gamma, mean, rstd := fptr(r.Sum, n), ptr(r.Gamma), r.Mean, r.RStd
+	to, same := r.DRes, r.DX
+	if to.F32 == nil && to.BF16 == nil {
+		to, same = r.DX, blocked.Values{}
+	}
+	if r.DOut.BF16 != nil {
+		dy := hptr(r.DOut.BF16, n)
+		g, gh := vecNormSums16(s, gamma, dy, fptr(r.DGamma, n), fptr(r.DBeta, n), mean, rstd, n)
+		g, gh = g/float32(n), gh/float32(n)
+		switch {
+		case to.BF16 == nil:
+		case r.Keep != nil && same.BF16 != nil:
+			vecNormGradKeep16(hptr(to.BF16, n), s, gamma, dy, hptr(same.BF16, n), &r.Keep[0], mean, rstd, g, gh, r.Scale, n)
+		default:
+			vecNormGrad16(hptr(to.BF16, n), s, gamma, dy, mean, rstd, g, gh, n)
+			copy(same.BF16, to.BF16)
+		}
+		return
+	}
+	dy := fptr(r.DOut.F32, n)
+	g, gh := vecNormSums(s, gamma, dy, fptr(r.DGamma, n), fptr(r.DBeta, n), mean, rstd, n)
+	g, gh = g/float32(n), gh/float32(n)
+	switch {
+	case to.F32 == nil:
+	case r.Keep != nil && same.F32 != nil:
+		vecNormGradKeep(fptr(to.F32, n), s, gamma, dy, fptr(same.F32, n), &r.Keep[0], mean, rstd, g, gh, r.Scale, n)
+	default:
+		vecNormGrad(fptr(to.F32, n), s, gamma, dy, mean, rstd, g, gh, n)
+		copy(same.F32, to.F32)
+	}
+}
