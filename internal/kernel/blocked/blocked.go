@@ -36,6 +36,8 @@ type Kernels struct {
 type worker struct {
 	a, b []float32 // packed panels
 	x    []float32 // rows on the way into a panel
+	norm NormRow
+	keep []byte // what dropout keeps of a row
 	att  attentionScratch
 	z    []float32 // rows of the loss's input as B
 	mlm  []float32 // logits
@@ -62,8 +64,8 @@ type operands struct {
 	att        attentionCall
 	conv       convCall
 	mlm        mlmCall
-	pool       *kernel.PoolArgs
-	poolG      *kernel.PoolGradArgs
+	gather     gatherCall
+	pool       poolCall
 	add        *kernel.AddArgs
 	adam       *kernel.AdamWArgs
 	adamFactor AdamWScalars

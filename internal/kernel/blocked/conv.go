@@ -44,10 +44,10 @@ func (k *Kernels) ConvNorm(_ kernel.Stream, a *kernel.ConvNormArgs) {
 		}
 	}
 	k.call.norm = normCall{
-		x: c.pre, res: a.V.F32(), gamma: a.Gamma.F32(), beta: a.Beta.F32(), out: a.Out.F32(), stats: a.Stats.F32(),
+		x: single(c.pre), res: valuesOf(a.V), gamma: a.Gamma.F32(), beta: a.Beta.F32(), out: valuesOf(a.Out), stats: a.Stats.F32(),
 		n: n, w: a.H, eps: a.Eps, dropIn: a.Drop.On(), drop: k.dropOf(a.Drop, kernel.RowsTokens, a.H), act: a.Act,
 	}
-	k.run(parts(n, rowsPerPart), (*Kernels).normPart)
+	k.norm()
 }
 
 // unfoldPart fills some rows of U.
@@ -96,7 +96,7 @@ func (k *Kernels) ConvNormGrad(_ kernel.Stream, a *kernel.ConvNormGradArgs) {
 		dV = work[n*a.H:][:n*a.H]
 	}
 	k.call.norm = normCall{
-		x: c.pre, res: a.V.F32(), gamma: a.Gamma.F32(), stats: a.Stats.F32(), dOut: a.DOut.F32(), dX: dc, dRes: dV,
+		x: single(c.pre), res: valuesOf(a.V), gamma: a.Gamma.F32(), stats: a.Stats.F32(), dOut: valuesOf(a.DOut), dX: single(dc), dRes: single(dV),
 		n: n, w: a.H, dropIn: a.Drop.On(), drop: k.dropOf(a.Drop, kernel.RowsTokens, a.H), act: a.Act,
 	}
 	k.normGrad(a.DGamma, a.DBeta, [2]float32{a.Beta[2], a.Beta[3]})

@@ -16,19 +16,30 @@ func (k *Kernels) Embed(_ kernel.Stream, a *kernel.EmbedArgs) {
 	k.run(parts(k.h.Tokens(), rowsPerPart), (*Kernels).embedPart)
 }
 
-func (k *Kernels) embedPart(part, _ int) {
+func (k *Kernels) embedPart(part, w int) {
 	a := k.call.embed
 	t0, t1 := span(part, rowsPerPart, k.h.Tokens())
-	word, out, ids := a.Word.F32(), a.Out.F32(), a.IDs.I32()
+	word, ids, out := a.Word.F32(), a.IDs.I32(), valuesOf(a.Out)
+	buf := grow(&k.workers[w].x, a.E)
 	for t := t0; t < t1; t++ {
-		row := out[t*a.E:][:a.E]
-		copy(row, word[int(ids[t])*a.E:][:a.E])
+		first := word[int(ids[t])*a.E:][:a.E]
+		if a.Position.Absent() && a.Type.Absent() {
+			if out.BF16 != nil {
+				k.stored(out, t*a.E, first)
+			} else {
+				copy(out.F32[t*a.E:][:a.E], first)
+			}
+			continue
+		}
+		row := out.dest(t*a.E, a.E, buf)
 		if !a.Position.Absent() {
-			k.p.Add(row, row, a.Position.F32()[k.positionOf(a.PositionIDs, t)*a.E:][:a.E])
+			k.p.Add(row, first, a.Position.F32()[k.positionOf(a.PositionIDs, t)*a.E:][:a.E])
+			first = row
 		}
 		if !a.Type.Absent() {
-			k.p.Add(row, row, a.Type.F32()[typeOf(a.TypeIDs, t)*a.E:][:a.E])
+			k.p.Add(row, first, a.Type.F32()[typeOf(a.TypeIDs, t)*a.E:][:a.E])
 		}
+		k.stored(out, t*a.E, row)
 	}
 }
 
@@ -78,23 +89,29 @@ func (k *Kernels) scalePart(part, _ int) {
 func (k *Kernels) embedGradPart(part, _ int) {
 	a := k.call.embedG
 	c0, c1 := span(part, embedColumns, a.E)
-	dOut, ids := a.DOut.F32(), a.IDs.I32()
+	dOut, ids := valuesOf(a.DOut), a.IDs.I32()
 	word, position, kind := a.DWord.F32(), a.DPosition.F32(), a.DType.F32()
 	for t := range k.h.Tokens() {
-		g := dOut[t*a.E+c0 : t*a.E+c1]
+		g := dOut.row(t*a.E+c0, c1-c0)
 		if id := int(ids[t]); word != nil && id != a.PadID {
-			row := word[id*a.E+c0 : id*a.E+c1]
-			k.p.Add(row, row, g)
+			k.addRow(word[id*a.E+c0:id*a.E+c1], g)
 		}
 		if position != nil {
 			at := k.positionOf(a.PositionIDs, t) * a.E
-			row := position[at+c0 : at+c1]
-			k.p.Add(row, row, g)
+			k.addRow(position[at+c0:at+c1], g)
 		}
 		if kind != nil {
 			at := typeOf(a.TypeIDs, t) * a.E
-			row := kind[at+c0 : at+c1]
-			k.p.Add(row, row, g)
+			k.addRow(kind[at+c0:at+c1], g)
 		}
+	}
+}
+
+// addRow adds g to dst.
+func (k *Kernels) addRow(dst []float32, g Values) {
+	if g.BF16 != nil {
+		k.p.Rows.AddTo(dst, g.BF16)
+	} else {
+		k.p.Add(dst, dst, g.F32)
 	}
 }

@@ -2,9 +2,12 @@ package blocked
 
 import (
 	"math"
+	"slices"
 
 	"github.com/secencoder/secencoder/internal/kernel"
 )
+
+// All of these move rows and are bound by memory: measured figures stand in the tests' BenchmarkRows.
 
 // Add: out = a + b.
 func (k *Kernels) Add(_ kernel.Stream, a *kernel.AddArgs) {
@@ -17,16 +20,32 @@ func (k *Kernels) Add(_ kernel.Stream, a *kernel.AddArgs) {
 func (k *Kernels) addPart(part, _ int) {
 	a := k.call.add
 	lo, hi := span(part, 1<<14, a.N)
+	if a.Out.DType == kernel.BF16 {
+		k.p.Rows.Add(a.Out.BF16()[lo:hi], a.A.BF16()[lo:hi], a.B.BF16()[lo:hi])
+		return
+	}
 	k.p.Add(a.Out.F32()[lo:hi], a.A.F32()[lo:hi], a.B.F32()[lo:hi])
+}
+
+// gatherCall is Gather or its gradient: rows of x and of out, which are one type.
+type gatherCall struct {
+	from, to Values
+	w        int
 }
 
 // Gather: out[m] = x[masked[m]].
 func (k *Kernels) Gather(_ kernel.Stream, a *kernel.GatherArgs) {
 	k.begin(a.Header)
 	defer k.end()
-	x, out := a.X.F32(), a.Out.F32()
-	for m, t := range k.h.Masked[:k.h.MaskedRows()] {
-		copy(out[m*a.W:][:a.W], x[int(t)*a.W:])
+	k.call.gather = gatherCall{from: valuesOf(a.X), to: valuesOf(a.Out), w: a.W}
+	k.run(parts(k.h.MaskedRows(), rowsPerPart), (*Kernels).gatherPart)
+}
+
+func (k *Kernels) gatherPart(part, _ int) {
+	c := &k.call.gather
+	m0, m1 := span(part, rowsPerPart, k.h.MaskedRows())
+	for m, t := range k.h.Masked[m0:m1] {
+		c.to.copyFrom((m0+m)*c.w, c.from, int(t)*c.w, c.w)
 	}
 }
 
@@ -34,55 +53,76 @@ func (k *Kernels) Gather(_ kernel.Stream, a *kernel.GatherArgs) {
 func (k *Kernels) GatherGrad(_ kernel.Stream, a *kernel.GatherGradArgs) {
 	k.begin(a.Header)
 	defer k.end()
-	dOut, dX := a.DOut.F32(), a.DX.F32()
-	clear(dX[:k.h.Tokens()*a.W])
-	for m, t := range k.h.Masked[:k.h.MaskedRows()] {
-		copy(dX[int(t)*a.W:][:a.W], dOut[m*a.W:])
+	k.call.gather = gatherCall{from: valuesOf(a.DOut), to: valuesOf(a.DX), w: a.W}
+	k.run(parts(k.h.Tokens(), rowsPerPart), (*Kernels).gatherGradPart)
+}
+
+// gatherGradPart writes some rows of dX, each once: masked tokens ascend.
+func (k *Kernels) gatherGradPart(part, _ int) {
+	c := &k.call.gather
+	t0, t1 := span(part, rowsPerPart, k.h.Tokens())
+	masked := k.h.Masked[:k.h.MaskedRows()]
+	m, _ := slices.BinarySearch(masked, int32(t0))
+	for t := t0; t < t1; t++ {
+		if m < len(masked) && int(masked[m]) == t {
+			c.to.copyFrom(t*c.w, c.from, m*c.w, c.w)
+			m++
+		} else {
+			c.to.clear(t*c.w, c.w)
+		}
 	}
+}
+
+// poolCall is Pool or its gradient.
+type poolCall struct {
+	rows         Values    // [T, W]
+	pooled       []float32 // [T/2, W]
+	w            int
+	first, inner bool
 }
 
 // Pool: one row per piece, its first token or the mean over its tokens.
 func (k *Kernels) Pool(_ kernel.Stream, a *kernel.PoolArgs) {
 	k.begin(a.Header)
 	defer k.end()
-	k.call.pool = a
+	k.call.pool = poolCall{rows: valuesOf(a.X), pooled: a.Out.F32(), w: a.W, first: a.First, inner: a.Inner}
 	k.run(parts(k.h.Pieces(), 4), (*Kernels).poolPart)
 }
 
-// pooled returns the tokens that a piece's row is the mean of.
-func (k *Kernels) pooled(piece int, first, inner bool) (lo, hi int) {
-	lo, hi = int(k.h.Offsets[piece]), int(k.h.Offsets[piece+1])
-	if first {
+// tokens returns the tokens that a piece's row is the mean of.
+func (c *poolCall) tokens(h *kernel.Header, piece int) (lo, hi int) {
+	lo, hi = int(h.Offsets[piece]), int(h.Offsets[piece+1])
+	if c.first {
 		return lo, lo + 1
 	}
-	if inner {
+	if c.inner {
 		return lo + 1, max(lo+1, hi-1)
 	}
 	return lo, hi
 }
 
 func (k *Kernels) poolPart(part, w int) {
-	a := k.call.pool
+	c := &k.call.pool
 	p0, p1 := span(part, 4, k.h.Pieces())
-	x, out := a.X.F32(), a.Out.F32()
 	for p := p0; p < p1; p++ {
-		row := out[p*a.W:][:a.W]
+		row := c.pooled[p*c.w:][:c.w]
 		clear(row)
-		lo, hi := k.pooled(p, a.First, a.Inner)
-		k.sumRows(row, &k.workers[w].x, x, lo, hi, a.W)
+		lo, hi := c.tokens(&k.h, p)
+		k.sumRows(row, &k.workers[w].x, c.rows, lo, hi)
 		if hi > lo+1 {
 			k.p.Scale(row, row, 1/float32(hi-lo))
 		}
 	}
 }
 
-// sumRows adds rows lo … hi of x to dst: float32 over chunks of 64 rows, chunks in order.
-func (k *Kernels) sumRows(dst []float32, buf *[]float32, x []float32, lo, hi, width int) {
+// sumRows adds rows lo … hi of x, as wide as dst, to dst: float32 over chunks of 64 rows, chunks in order.
+func (k *Kernels) sumRows(dst []float32, buf *[]float32, x Values, lo, hi int) {
+	width := len(dst)
 	chunk := grow(buf, width)
 	for ; lo < hi; lo += 64 {
 		clear(chunk)
 		for i := lo; i < min(lo+64, hi); i++ {
-			k.p.Add(chunk, chunk, x[i*width:][:width])
+			k.addRow(chunk, x.row(i*width, width))
 		}
 		k.p.Add(dst, dst, chunk)
 	}
@@ -92,22 +132,26 @@ func (k *Kernels) sumRows(dst []float32, buf *[]float32, x []float32, lo, hi, wi
 func (k *Kernels) PoolGrad(_ kernel.Stream, a *kernel.PoolGradArgs) {
 	k.begin(a.Header)
 	defer k.end()
-	k.call.poolG = a
+	k.call.pool = poolCall{rows: valuesOf(a.DX), pooled: a.DOut.F32(), w: a.W, first: a.First, inner: a.Inner}
 	k.run(parts(k.h.Pieces(), 4), (*Kernels).poolGradPart)
 }
 
-func (k *Kernels) poolGradPart(part, _ int) {
-	a := k.call.poolG
+func (k *Kernels) poolGradPart(part, w int) {
+	c := &k.call.pool
 	p0, p1 := span(part, 4, k.h.Pieces())
-	dOut, dX := a.DOut.F32(), a.DX.F32()
+	buf := grow(&k.workers[w].x, c.w)
 	for p := p0; p < p1; p++ {
-		g := dOut[p*a.W:][:a.W]
-		lo, hi := k.pooled(p, a.First, a.Inner)
+		lo, hi := c.tokens(&k.h, p)
 		for t := int(k.h.Offsets[p]); t < int(k.h.Offsets[p+1]); t++ {
-			if row := dX[t*a.W:][:a.W]; t >= lo && t < hi {
-				k.p.Scale(row, g, 1/float32(hi-lo))
-			} else {
-				clear(row)
+			switch at := t * c.w; {
+			case t == lo && t < hi:
+				g := c.rows.dest(at, c.w, buf)
+				k.p.Scale(g, c.pooled[p*c.w:][:c.w], 1/float32(hi-lo))
+				k.stored(c.rows, at, g)
+			case t > lo && t < hi:
+				c.rows.copyFrom(at, c.rows, lo*c.w, c.w)
+			default:
+				c.rows.clear(at, c.w)
 			}
 		}
 	}
