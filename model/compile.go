@@ -66,11 +66,25 @@ type CompileOptions struct {
 	Memory    string
 	Recompute exec.Policy
 
+	// DType is the element type of activations and their gradients, and the arithmetic of matrix products: F32, the default,
+	// or BF16 (docs/numerics.md). Parameters, their gradients, losses and all results of a plan are float32 in both.
+	DType kernel.DType
+
 	// Positions are the projected position tables of the parameters, shared by inference plans (ProjectPositions). Without
 	// them every run projects anew, as it must where parameters change.
 	Positions *Positions
 	Device    *device.Device // for PlanBytes; nil: the default one
 	Poison    bool           // fill memory that holds nothing with NaN, to find reads of it
+}
+
+// ParseDType returns the type of activations that options call name: "f32" or "bf16".
+func ParseDType(name string) (kernel.DType, error) {
+	for _, d := range []kernel.DType{kernel.F32, kernel.BF16} {
+		if d.String() == name {
+			return d, nil
+		}
+	}
+	return 0, fmt.Errorf("dtype is %q, want f32 or bf16", name)
 }
 
 // differentiates reports whether gradients are computed.
@@ -114,6 +128,8 @@ func (o *CompileOptions) check(cfg *Config) error {
 		return fmt.Errorf("plan: logits of up to %d positions, want 1 to %d", o.MaskedCap, o.Tokens)
 	case o.Mode > ModeQuestion:
 		return fmt.Errorf("plan: unknown %v", o.Mode)
+	case o.DType != kernel.F32 && o.DType != kernel.BF16:
+		return fmt.Errorf("plan: activations of %v, want f32 or bf16", o.DType)
 	case o.Dropout && !o.differentiates():
 		return fmt.Errorf("plan: dropout in mode %v, which computes no gradients", o.Mode)
 	case o.Positions != nil && o.differentiates():
@@ -126,6 +142,7 @@ func (o *CompileOptions) check(cfg *Config) error {
 func build(cfg *Config, o CompileOptions) (g *graph, keep []*G.Node, kind kernel.LossKind, err error) {
 	g, err = newGraph(cfg, graphOptions{
 		tokens: o.Tokens, maxPiece: o.MaxPiece, heads: o.heads(cfg), dropout: o.Dropout, sharedPositions: o.Positions != nil,
+		dtype: o.DType,
 	})
 	if err != nil {
 		return nil, nil, 0, fmt.Errorf("plan: %w", err)

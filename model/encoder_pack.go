@@ -160,7 +160,7 @@ func (e *Encoder) plan(mode Mode, tokens, masked int) (*Plan, error) {
 			return nil, err
 		}
 	}
-	o := CompileOptions{Tokens: T, Mode: mode, Pool: e.opt.pool, Positions: e.pos, Device: e.dev}
+	o := CompileOptions{Tokens: T, Mode: mode, Pool: e.opt.pool, Positions: e.pos, Device: e.dev, DType: e.dtype}
 	if masked > 0 {
 		o.MaskedCap = planTokens(masked)
 	}

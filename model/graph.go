@@ -55,6 +55,7 @@ type graphOptions struct {
 	heads            Heads
 	dropout          bool
 	sharedPositions  bool
+	dtype            kernel.DType // of activations
 }
 
 // newGraph builds embeddings and layers.
@@ -63,6 +64,7 @@ func newGraph(cfg *Config, o graphOptions) (*graph, error) {
 	if err != nil {
 		return nil, err
 	}
+	inner.Activations = o.dtype
 	g := &graph{Graph: inner, cfg: cfg, dropout: o.dropout, tensors: map[string]Tensor{}, reach: o.maxPiece - 1}
 	for _, t := range layout(cfg, o.heads) {
 		g.tensors[t.Name] = t
@@ -178,7 +180,7 @@ func (g *graph) layer(n int, x, table *G.Node, sharedPositions bool) *G.Node {
 	if a.C2P || a.P2C {
 		a.Span, a.Slots = cfg.AttentionSpan(), g.slots
 		if sharedPositions {
-			a.Pos = g.Param(at+"attention.self.positions", positionRows(cfg), cfg.HiddenSize)
+			a.Pos = g.Table(at+"attention.self.positions", positionRows(cfg), cfg.HiddenSize)
 			g.positions = append(g.positions, a.Pos)
 		} else {
 			a.Pos = g.project(n, table, w, b)

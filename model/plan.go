@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/device"
 	"github.com/secencoder/secencoder/internal/exec"
 	"github.com/secencoder/secencoder/internal/kernel"
@@ -28,6 +29,7 @@ type Plan struct {
 	noLabels                                       []int32
 	keep                                           []*G.Node
 	values                                         map[*G.Node][]float32 // of the kept nodes; nil before the first run
+	widened                                        []widened
 
 	// Of the last run.
 	tokens, pieces, masked, logitRows int
@@ -90,7 +92,7 @@ func (pl *Plan) bind(p *Params) error {
 		}
 	}
 	for n, leaf := range pl.graph.positions {
-		b, err := pl.opts.Positions.layer(n, pl.graph.LeafOf(leaf).Len())
+		b, err := pl.opts.Positions.layer(n, pl.graph.LeafOf(leaf).Len(), pl.opts.DType)
 		if err != nil {
 			return fmt.Errorf("plan: %w", err)
 		}
@@ -150,6 +152,12 @@ func (pl *Plan) prepare() error {
 		if err != nil {
 			return err
 		}
+		if b.DType == kernel.BF16 {
+			w := widened{b.BF16(), make([]float32, b.Len())}
+			pl.widened = append(pl.widened, w)
+			values[n] = w.to
+			continue
+		}
 		values[n] = b.F32()
 	}
 	pl.values = values
@@ -169,7 +177,21 @@ func (pl *Plan) Run(b *Batch, accumulate bool) error {
 	}
 	pl.fill(b)
 	pl.prog.SetAccumulate(accumulate)
-	return pl.prog.RunAll()
+	if err := pl.prog.RunAll(); err != nil {
+		return err
+	}
+	for _, w := range pl.widened {
+		for i, v := range w.from {
+			w.to[i] = v.Float32()
+		}
+	}
+	return nil
+}
+
+// widened is a kept value of BF16, and the float32 that callers get.
+type widened struct {
+	from []bf16.BF16
+	to   []float32
 }
 
 // value returns the first elements of a kept node; nil when the mode does not compute it.
@@ -236,6 +258,6 @@ func (pl *Plan) Calls() []string { return pl.prog.Calls() }
 
 // Close gives the plan's memory back. Parameters and shared position tables stay.
 func (pl *Plan) Close() error {
-	pl.values = nil
+	pl.values, pl.widened = nil, nil
 	return pl.prog.Close()
 }

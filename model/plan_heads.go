@@ -25,7 +25,7 @@ func (g *graph) addMLM() {
 
 // addLogits ends the graph in the logits of the first rows masked positions. // [rows, V]
 func (g *graph) addLogits(rows int) {
-	g.logits = g.Linear(g.mlmRows(), op.Dense{W: g.wordTable(), B: g.param("cls.predictions.bias"), Rows: kernel.RowsMasked, N: rows})
+	g.logits = g.Linear(g.mlmRows(), op.Dense{W: g.wordTable(), B: g.param("cls.predictions.bias"), Rows: kernel.RowsMasked, N: rows, Logits: true})
 }
 
 // addPool ends the graph in one vector a piece. // [T/2, H]
@@ -39,7 +39,7 @@ func (g *graph) addPool(p Pool) {
 }
 
 // addSequence ends the graph in HF's DebertaV2ForSequenceClassification: ContextPooler on the first token, dropout,
-// classifier. // [T/2, C]
+// classifier. The vectors of pieces are float32, and so is what follows. // [T/2, C]
 func (g *graph) addSequence() {
 	pooler := g.dense("pooler.dense", g.activation(g.cfg.PoolerHiddenAct), kernel.RowsPieces, g.drop(g.cfg.PoolerDropout, 0, siteHead))
 	pooled := g.Linear(g.PoolFirst(g.last()), pooler)
@@ -48,7 +48,9 @@ func (g *graph) addSequence() {
 
 // addToken ends the graph in HF's DebertaV2ForTokenClassification. // [T, C]
 func (g *graph) addToken() {
-	g.logits = g.Linear(g.last(), g.dense("classifier", kernel.Linear, kernel.RowsTokens, g.drop(g.cfg.HiddenDropoutProb, 0, siteHead)))
+	d := g.dense("classifier", kernel.Linear, kernel.RowsTokens, g.drop(g.cfg.HiddenDropoutProb, 0, siteHead))
+	d.Logits = true
+	g.logits = g.Linear(g.last(), d)
 }
 
 // addClassLoss adds the loss over the logits of either head.
@@ -65,7 +67,7 @@ func (g *graph) addClassLoss(rows kernel.RowKind, kind kernel.LossKind) {
 // addQuestion ends the graph in HF's DebertaV2ForQuestionAnswering: one linear layer on every token, no dropout. // [T, 2]
 func (g *graph) addQuestion() {
 	d := g.dense("qa_outputs", kernel.Linear, kernel.RowsTokens, kernel.Dropout{})
-	d.BiasHasNoGradient = true
+	d.BiasHasNoGradient, d.Logits = true, true
 	g.logits = g.Linear(g.last(), d)
 }
 

@@ -229,7 +229,7 @@ func TestSharedPositionsGiveTheSameBits(t *testing.T) {
 		c := planConfig(change)
 		d := openDevice(t, "", 2)
 		p := strongParams(t, c, Heads{})
-		ps, err := ProjectPositions(d, c, p)
+		ps, err := ProjectPositions(d, c, p, kernel.F32)
 		if err != nil {
 			t.Fatal(err)
 		}

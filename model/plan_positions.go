@@ -19,9 +19,9 @@ type Positions struct {
 	layers []kernel.Buf // [R, H] each
 }
 
-// ProjectPositions computes the tables of p. The result is nil, without an error, for configurations without position
+// ProjectPositions computes the tables of p, for plans with activations of a type. The result is nil, without an error, for configurations without position
 // terms. It must be made again when the parameters change, and closed after the plans that use it.
-func ProjectPositions(dev *device.Device, cfg *Config, p *Params) (*Positions, error) {
+func ProjectPositions(dev *device.Device, cfg *Config, p *Params, dtype kernel.DType) (*Positions, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -35,6 +35,7 @@ func ProjectPositions(dev *device.Device, cfg *Config, p *Params) (*Positions, e
 	if err != nil {
 		return nil, err
 	}
+	inner.Activations = dtype
 	g := &graph{Graph: inner, cfg: cfg, tensors: map[string]Tensor{}}
 	for _, t := range layout(cfg, Heads{}) {
 		g.tensors[t.Name] = t
@@ -82,8 +83,11 @@ func (ps *Positions) run(g *graph, p *Params, keep []*G.Node) error {
 	return nil
 }
 
-// layer returns the table of a layer, which must have so many elements.
-func (ps *Positions) layer(n, elements int) (kernel.Buf, error) {
+// layer returns the table of a layer, which must have so many elements of a type.
+func (ps *Positions) layer(n, elements int, dtype kernel.DType) (kernel.Buf, error) {
+	if n < len(ps.layers) && ps.layers[n].DType != dtype {
+		return kernel.Buf{}, fmt.Errorf("the shared position tables are %v, want %v", ps.layers[n].DType, dtype)
+	}
 	if n >= len(ps.layers) || ps.layers[n].Len() != elements {
 		return kernel.Buf{}, fmt.Errorf("the shared position tables are of another configuration (layer %d)", n)
 	}

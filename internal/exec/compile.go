@@ -15,6 +15,7 @@ import (
 type unit struct {
 	group    *op.Group // nil: an Add
 	in, out  []*G.Node
+	addend   *G.Node // added to the first result by its kernel; out[0] then is the node of the sum
 	layer    int
 	backward bool
 	major    int // order of running among the units that could run
@@ -29,6 +30,14 @@ func (u *unit) name() string {
 		return "add"
 	}
 	return u.group.Name
+}
+
+// reads returns everything that the unit reads.
+func (u *unit) reads() []*G.Node {
+	if u.addend == nil {
+		return u.in
+	}
+	return append(slices.Clone(u.in), u.addend)
 }
 
 // Compile orders the graph, plans its memory and returns a program that holds none yet. After Grad the program computes
@@ -64,6 +73,9 @@ func Compile(g *op.Graph, o Options) (*Program, error) {
 		graph: g, dev: o.Device, table: o.Device.Kernels(), policy: o.Recompute, poison: o.Poison || invariants,
 		leaves: map[*G.Node]kernel.Buf{}, grads: map[*G.Node]kernel.Buf{},
 		inputs: map[*G.Node]*block{}, values: map[*G.Node]*block{}, consts: map[*block]float32{},
+	}
+	if !o.sumsApart && g.Activations == kernel.BF16 {
+		units = fuse(g, units, keep)
 	}
 	e := newEmitter(p, units, keep)
 	if err := e.emitAll(); err != nil {
@@ -147,6 +159,47 @@ func schedule(g *op.Graph, keep map[*G.Node]bool) ([]*unit, error) {
 		}
 	}
 	return order(units)
+}
+
+// fuse takes out the Adds whose later term comes from a kernel that can add the earlier one itself, before it rounds: with
+// BF16 a sum of two gradients is then rounded once, and with float32, whose bits stay as they were, a pass over memory is
+// saved. What is fused follows from the graph and the order alone, so that it is the same under every policy.
+func fuse(g *op.Graph, units []*unit, keep map[*G.Node]bool) []*unit {
+	made, at, readers := map[*G.Node]*unit{}, map[*unit]int{}, map[*G.Node]int{}
+	for i, u := range units {
+		at[u] = i
+		for _, n := range u.out {
+			made[n] = u
+		}
+		for _, n := range u.in {
+			readers[n]++
+		}
+	}
+	for _, gr := range g.Gradients() {
+		for _, t := range gr.Terms {
+			readers[t]++
+		}
+	}
+	adds := func(u *unit, n, other *G.Node) bool {
+		before := made[other] == nil || at[made[other]] < at[u]
+		return u.group != nil && u.group.Results[0].Addend && u.addend == nil && u.out[0] == n && readers[n] == 1 && !keep[n] && before
+	}
+	return slices.DeleteFunc(units, func(sum *unit) bool {
+		if sum.group != nil || sum.in[0] == sum.in[1] {
+			return false
+		}
+		for i, n := range sum.in {
+			u, other := made[n], sum.in[1-i]
+			if u == nil || !adds(u, n, other) {
+				continue
+			}
+			u.out = slices.Clone(u.out)
+			u.out[0], u.addend = sum.out[0], other
+			made[sum.out[0]] = u
+			return true
+		}
+		return false
+	})
 }
 
 func partial(n *G.Node) bool {

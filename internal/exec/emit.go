@@ -14,6 +14,7 @@ type step struct {
 	again bool // the second execution, for the backward pass
 	into  bool // not the unit itself: the Add of its result to a parameter's gradient
 	in    []place
+	plus  place // of the unit's addend
 	out   []place
 	run   op.Step
 	work  *block
@@ -33,6 +34,8 @@ func (s *step) name() string {
 	}
 	if s.into {
 		n += " into gradient"
+	} else if s.unit.addend != nil {
+		n += " and sum"
 	}
 	return n
 }
@@ -80,7 +83,7 @@ func newEmitter(p *Program, units []*unit, keep map[*G.Node]bool) *emitter {
 		for _, n := range u.out {
 			e.made[n] = u
 		}
-		for _, n := range u.in {
+		for _, n := range u.reads() {
 			if u.backward {
 				e.byBackward[n] = true
 			} else {
@@ -130,6 +133,13 @@ func (e *emitter) emit(u *unit) error {
 			return err
 		}
 		s.in = append(s.in, a)
+	}
+	if u.addend != nil {
+		a, err := e.read(u.addend, u.backward)
+		if err != nil {
+			return err
+		}
+		s.plus = a
 	}
 	var after []*step
 	for i, n := range u.out {
@@ -189,7 +199,7 @@ func (e *emitter) push(s *step) {
 		s.work = e.newBlock(nil, "workspace", (n+63)/64*64, kernel.F32)
 		s.work.from = at
 	}
-	for _, a := range s.in {
+	for _, a := range append(s.in[:len(s.in):len(s.in)], s.plus) {
 		if a.kind == atBlock {
 			a.block.to = max(a.block.to, at)
 		}
@@ -278,14 +288,15 @@ func (e *emitter) destination(s *step, result int, n *G.Node, wanted bool) (at p
 
 // plain gives a result a block; unwanted ones get scratch memory, or none where the kernel does without.
 func (e *emitter) plain(u *unit, result int, n *G.Node, wanted bool) place {
-	bytes := 4 * n.Shape().TotalSize()
+	dtype := op.DTypeOf(n)
+	bytes := dtype.Size() * n.Shape().TotalSize()
 	if !wanted {
 		if u.group != nil && u.group.Results[result].Optional {
 			return place{}
 		}
-		return place{kind: atBlock, block: e.newBlock(nil, "unread", bytes, kernel.F32)}
+		return place{kind: atBlock, block: e.newBlock(nil, "unread", bytes, dtype)}
 	}
-	return place{kind: atBlock, block: e.newBlock(n, "", bytes, kernel.F32)}
+	return place{kind: atBlock, block: e.newBlock(n, "", bytes, dtype)}
 }
 
 func (e *emitter) permanent(n *G.Node, name string, bytes int, dtype kernel.DType) *block {

@@ -38,10 +38,16 @@ func testPack(ordinal uint32) kernel.Pack {
 
 func newEncoder(t *testing.T, dropout float32, differentiate bool) *encoder {
 	t.Helper()
+	return newEncoderOf(t, kernel.F32, dropout, differentiate)
+}
+
+func newEncoderOf(t *testing.T, activations kernel.DType, dropout float32, differentiate bool) *encoder {
+	t.Helper()
 	g, err := op.New(testT)
 	if err != nil {
 		t.Fatal(err)
 	}
+	g.Activations = activations
 	e := &encoder{Graph: g, values: map[string][]float32{}, ints: map[*G.Node][]int32{}, grads: map[string][]float32{}}
 	r := rand.New(rand.NewPCG(7, 8))
 	param := func(name string, mean float64, shape ...int) *G.Node {
@@ -103,6 +109,14 @@ func newEncoder(t *testing.T, dropout float32, differentiate bool) *encoder {
 		}
 	}
 	return e
+}
+
+// kernelsFor names the family that tests of an arithmetic run on.
+func kernelsFor(activations kernel.DType) string {
+	if activations == kernel.BF16 {
+		return "ref"
+	}
+	return ""
 }
 
 func open(t *testing.T, kernels string, threads int) *device.Device {
@@ -180,6 +194,13 @@ func value(t *testing.T, p *Program, n *G.Node) []float32 {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if b.DType == kernel.BF16 {
+		wide := make([]float32, b.Len())
+		for i, v := range b.BF16() {
+			wide[i] = v.Float32()
+		}
+		return wide
+	}
 	return b.F32()
 }
 
@@ -195,6 +216,32 @@ func (e *encoder) snapshot() map[string][]float32 {
 // tape runs the graph on Gorgonia's machine and returns the loss and the gradients. It adds nodes to the graph: no
 // Compile after it.
 func (e *encoder) tape(t *testing.T) (float32, map[string][]float32) {
+	t.Helper()
+	e.let(t)
+	var loss G.Value
+	G.Read(e.loss.Loss, &loss)
+	grads := make([]G.Value, len(e.Gradients()))
+	for i, gr := range e.Gradients() {
+		if gr.Sum != nil {
+			G.Read(gr.Sum, &grads[i])
+		}
+	}
+	m := G.NewTapeMachine(e.Expr())
+	defer m.Close()
+	if err := m.RunAll(); err != nil {
+		t.Fatal(err)
+	}
+	out := map[string][]float32{}
+	for i, gr := range e.Gradients() {
+		if grads[i] != nil {
+			out[gr.Leaf.Name] = grads[i].Data().([]float32)
+		}
+	}
+	return loss.Data().(float32), out
+}
+
+// let gives the leaves their values on Gorgonia's machine.
+func (e *encoder) let(t *testing.T) {
 	t.Helper()
 	let := func(n *G.Node, backing any) {
 		if err := G.Let(n, tensor.New(tensor.WithShape(n.Shape()...), tensor.WithBacking(backing))); err != nil {
@@ -216,24 +263,4 @@ func (e *encoder) tape(t *testing.T) (float32, map[string][]float32) {
 			let(l.Node, e.ints[l.Node])
 		}
 	}
-	var loss G.Value
-	G.Read(e.loss.Loss, &loss)
-	grads := make([]G.Value, len(e.Gradients()))
-	for i, gr := range e.Gradients() {
-		if gr.Sum != nil {
-			G.Read(gr.Sum, &grads[i])
-		}
-	}
-	m := G.NewTapeMachine(e.Expr())
-	defer m.Close()
-	if err := m.RunAll(); err != nil {
-		t.Fatal(err)
-	}
-	out := map[string][]float32{}
-	for i, gr := range e.Gradients() {
-		if grads[i] != nil {
-			out[gr.Leaf.Name] = grads[i].Data().([]float32)
-		}
-	}
-	return loss.Data().(float32), out
 }

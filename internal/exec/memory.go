@@ -48,8 +48,12 @@ func (p *Program) planMemory() {
 		}
 	}
 	for i, s := range p.steps {
-		if s.unit.group == nil && !s.into {
-			p.inPlace(i, s)
+		switch {
+		case s.into:
+		case s.unit.group == nil:
+			inPlace(i, s.out[0], s.in...)
+		case s.unit.addend != nil && !slices.ContainsFunc(s.in, func(a place) bool { return a.memory() == s.plus.memory() }):
+			inPlace(i, s.out[0], s.plus)
 		}
 	}
 	var own []*block
@@ -65,15 +69,20 @@ func (p *Program) planMemory() {
 	p.bytes = pack(own)
 }
 
-// inPlace gives the result of an Add the memory of a term whose last use it is.
-func (p *Program) inPlace(at int, s *step) {
-	out := s.out[0].block
-	for _, a := range s.in {
-		if a.kind != atBlock {
-			continue
-		}
-		term := a.block.root()
-		if term.kept || term.to != at || term.bytes != out.bytes || out.kept {
+// memory returns the block that an operand lies in, nil for what lies in the caller's memory.
+func (a place) memory() *block {
+	if a.kind != atBlock {
+		return nil
+	}
+	return a.block.root()
+}
+
+// inPlace gives a sum the memory of a term whose last use it is.
+func inPlace(at int, sum place, terms ...place) {
+	out := sum.block
+	for _, a := range terms {
+		term := a.memory()
+		if term == nil || term.kept || term.to != at || term.bytes != out.bytes || out.kept {
 			continue
 		}
 		out.in = term

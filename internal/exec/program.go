@@ -30,6 +30,8 @@ type Options struct {
 	Recompute Policy
 	Keep      []*G.Node // values that Value gives after a run; the loss is always among them
 	Poison    bool      // fill memory that holds nothing with NaN; on under the build tag invariants
+
+	sumsApart bool // every sum of gradients is a step of its own, for tests
 }
 
 // Program is a compiled graph. It is not safe for concurrent use.
@@ -253,6 +255,13 @@ func (p *Program) link() error {
 			work = p.buf(s.work)
 		}
 		s.run.Bind(in, out, work)
+		if s.unit.addend != nil && !s.into {
+			plus, err := p.resolve([]place{s.plus})
+			if err != nil {
+				return err
+			}
+			s.run.(op.Adder).Add(plus[0])
+		}
 	}
 	p.clear = p.clear[:0]
 	for _, n := range p.zeroed {
@@ -295,8 +304,8 @@ func (p *Program) poisonAfter(s *step) {
 }
 
 func fillNaN(b kernel.Buf) {
-	words := unsafe.Slice((*uint32)(b.Ptr), b.Bytes/4)
-	for i := range words {
-		words[i] = 0x7fc00000
+	halves := unsafe.Slice((*uint16)(b.Ptr), b.Bytes/2)
+	for i := range halves {
+		halves[i] = 0x7fc0 // a NaN of BF16, and two of them are one of float32
 	}
 }
