@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -261,6 +262,18 @@ func TestPeakMemoryLeavesOutTheProbe(t *testing.T) {
 	if err := p.close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestPeakMemoryOfTheProcess(t *testing.T) {
+	before := peakBytes()
+	b := make([]byte, 96<<20)
+	for i := 0; i < len(b); i += 1024 {
+		b[i] = 1
+	}
+	if got := peakBytes(); got < before || got < 96<<20 || got > 96<<30 {
+		t.Errorf("%d bytes with %d in use, %d before", got, len(b), before)
+	}
+	runtime.KeepAlive(b)
 }
 
 func TestStreamReadsAllSizes(t *testing.T) {

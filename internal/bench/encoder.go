@@ -65,14 +65,14 @@ func newEncoder(what string, o Options, mode model.Mode) (_ *encoder, err error)
 		return nil, err
 	}
 	e.params.Init(o.Seed)
-	options := model.CompileOptions{Tokens: o.Tokens, MaxPiece: o.Context, Mode: mode, Dropout: mode == model.ModeTrain}
+	options := model.CompileOptions{Tokens: o.Tokens, MaxPiece: o.Context, Mode: mode, Dropout: mode == model.ModeTrain, DType: o.DType}
 	if mode == model.ModeTrain {
 		if err = errors.Join(e.params.AllocateGrads(), e.params.AllocateMoments()); err != nil {
 			return nil, err
 		}
 		options.Memory = memory
 	} else {
-		if e.positions, err = model.ProjectPositions(e.dev, cfg, e.params); err != nil {
+		if e.positions, err = model.ProjectPositions(e.dev, cfg, e.params, o.DType); err != nil {
 			return nil, err
 		}
 		options.Positions = e.positions

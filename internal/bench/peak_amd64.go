@@ -7,6 +7,7 @@ import (
 
 	"github.com/secencoder/secencoder/internal/kernel/avx2"
 	"github.com/secencoder/secencoder/internal/kernel/avx512"
+	"github.com/secencoder/secencoder/internal/kernel/avx512bf16"
 )
 
 // loops returns the register-only loops of a family: multiply-adds of float32, and products of bf16.
@@ -14,6 +15,8 @@ func loops(family string) (fma, half loop) {
 	switch family {
 	case "avx512":
 		fma = loop{avx512.FMAPeak, 768, 20_000}
+	case "avx512bf16":
+		fma, half = loop{avx512.FMAPeak, 768, 20_000}, loop{avx512bf16.BF16Peak, 1536, 20_000}
 	case "avx2":
 		fma = loop{avx2.FMAPeak, 192, 20_000}
 	}
