@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/secencoder/secencoder/internal/bench"
+	"github.com/secencoder/secencoder/internal/exec"
 	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/internal/progress"
 	"github.com/secencoder/secencoder/internal/units"
@@ -52,10 +53,18 @@ func (cmd *benchCmd) Run(c *call) (err error) {
 		defer func() { err = errors.Join(err, stop()) }()
 	}
 	bar := progress.New(c.err, "bench "+cmd.What, c.Quiet)
-	o.Report = bar.Set
+	o.Report = func(done, total int64, note string) {
+		bar.Stage("bench " + cmd.What + ", measuring") // the time left counts from the first report
+		bar.Set(done, total, note)
+	}
 	r, err := measure(c.ctx, o)
 	bar.Done()
-	if err != nil {
+	switch {
+	case errors.Is(err, exec.ErrDoesNotFit) && cmd.What == "train":
+		return hint(err, "raise --memory, or lower --tokens, --context or --size")
+	case errors.Is(err, exec.ErrDoesNotFit):
+		return hint(err, "lower --tokens, --context or --size")
+	case err != nil:
 		return err
 	}
 	if cmd.JSON {

@@ -59,12 +59,11 @@ func Attention(ctx context.Context, o Options) (_ *Result, err error) {
 		defer j.end()
 	}
 	begun := time.Now()
-	for round := 0; round < 1 || !long && (round < 3 || time.Since(begun) < o.duration()); round++ {
+	for round := 0; long && round == 0 || !long && o.more(begun, round); round++ {
 		if !long {
 			if err := p.streams(o.duration()/8, threads, 1); err != nil {
 				return nil, err
 			}
-			o.elapsed(begun)
 		}
 		for i := range cases {
 			c := &cases[i]

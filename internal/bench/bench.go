@@ -195,11 +195,20 @@ func (o *Options) duration() time.Duration {
 	return 5 * time.Second
 }
 
-// elapsed reports how much of the time to measure is over.
-func (o *Options) elapsed(begun time.Time) {
+// leastRuns are the runs of a case that are made however long they take.
+const leastRuns = 3
+
+// more says whether another run is due, and reports how much of the work is over.
+func (o *Options) more(begun time.Time, runs int) bool {
+	spent := time.Since(begun)
 	if o.Report != nil {
-		o.Report(int64(time.Since(begun)), int64(max(o.duration(), time.Since(begun)+time.Second)), "")
+		total := max(o.duration(), spent)
+		if runs < leastRuns {
+			total = max(total, spent/time.Duration(max(1, runs))*leastRuns)
+		}
+		o.Report(int64(spent), int64(total), "")
 	}
+	return runs < leastRuns || spent < o.duration()
 }
 
 // BF16 are the measurements that take DType BF16.

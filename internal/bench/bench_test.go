@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
 	"runtime"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/secencoder/secencoder/internal/exec"
 	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/model"
 )
@@ -127,6 +129,14 @@ func TestUnknownSize(t *testing.T) {
 	}
 	if _, err := Train(t.Context(), Options{Size: "tiny", Context: 512, Tokens: 64}); err == nil {
 		t.Error("no error for fewer tokens than the context")
+	}
+}
+
+func TestTrainRefusesWhatDoesNotFit(t *testing.T) {
+	o := quick()
+	o.Memory = "1MiB"
+	if _, err := Train(t.Context(), o); !errors.Is(err, exec.ErrDoesNotFit) {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/secencoder/secencoder/internal/device"
+	"github.com/secencoder/secencoder/internal/exec"
 	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/internal/rng"
 	"github.com/secencoder/secencoder/internal/units"
@@ -64,21 +65,28 @@ func newEncoder(what string, o Options, mode model.Mode) (_ *encoder, err error)
 	if e.params, err = model.NewParams(cfg, model.Heads{MLM: mode == model.ModeTrain}); err != nil {
 		return nil, err
 	}
-	e.params.Init(o.Seed)
 	options := model.CompileOptions{Tokens: o.Tokens, MaxPiece: o.Context, Mode: mode, Dropout: mode == model.ModeTrain, DType: o.DType}
 	if mode == model.ModeTrain {
 		if err = errors.Join(e.params.AllocateGrads(), e.params.AllocateMoments()); err != nil {
 			return nil, err
 		}
 		options.Memory = memory
-	} else {
+		if e.plan, err = model.Compile(e.dev, cfg, e.params, options); err != nil { // refuses before it takes memory
+			return nil, err
+		}
+	}
+	e.params.Init(o.Seed)
+	if mode != model.ModeTrain {
 		if e.positions, err = model.ProjectPositions(e.dev, cfg, e.params, o.DType); err != nil {
 			return nil, err
 		}
 		options.Positions = e.positions
-	}
-	if e.plan, err = model.Compile(e.dev, cfg, e.params, options); err != nil {
-		return nil, err
+		if e.plan, err = model.Compile(e.dev, cfg, e.params, options); err != nil {
+			return nil, err
+		}
+		if err = e.fits(); err != nil {
+			return nil, err
+		}
 	}
 	e.plan.SetTrace(e.trace)
 	e.fill()
@@ -88,6 +96,16 @@ func newEncoder(what string, o Options, mode model.Mode) (_ *encoder, err error)
 		Settings: map[string]any{"size": o.Size, "context": o.Context, "tokens": o.Tokens, "dtype": o.DType.String(), "vocab_size": cfg.VocabSize, "recompute": fmt.Sprint(e.plan.Policy())},
 	}
 	return e, nil
+}
+
+// fits returns an error when the plan takes more memory than there is.
+func (e *encoder) fits() error {
+	available, err := device.AvailableMemory()
+	if err == nil && e.plan.Bytes() > available {
+		err = fmt.Errorf("plan of %d tokens: %w: %s bytes are needed, %s are available", e.o.Tokens, exec.ErrDoesNotFit,
+			units.Count(e.plan.Bytes()), units.Count(available))
+	}
+	return err
 }
 
 // fill makes pieces of the full context of random ids, and masks among them.
@@ -195,12 +213,11 @@ func (e *encoder) measure(ctx context.Context, gflop float64, step func() error)
 		}
 	}
 	var seconds timed
-	for from := time.Now(); len(seconds.times) == 0 || !e.long && (len(seconds.times) < 3 || time.Since(from) < e.o.duration()); {
+	for from := time.Now(); e.long && len(seconds.times) == 0 || !e.long && e.o.more(from, len(seconds.times)); {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		if !e.long {
-			e.o.elapsed(from)
 			if err := e.p.streams(e.o.duration()/8, threads, 1); err != nil {
 				return nil, err
 			}

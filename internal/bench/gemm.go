@@ -156,11 +156,11 @@ func (g *gemm) layer(ctx context.Context, dev *device.Device, s shape) (_ []time
 	if err := g.p.streams(0, dev.Threads()); err != nil {
 		return nil, err
 	}
-	for from := time.Now(); len(seconds[0].times) < 3 || time.Since(from) < g.limit; {
+	for from := time.Now(); len(seconds[0].times) < leastRuns || time.Since(from) < g.limit; {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		g.o.elapsed(g.begun)
+		g.o.more(g.begun, leastRuns)
 		for i, f := range run {
 			rate := g.p.arithmetic(dt, dev.Threads())
 			if err := seconds[i].run(rate, func() error { f(); return k.Sync(0) }); err != nil {

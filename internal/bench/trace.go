@@ -79,6 +79,7 @@ func begin(report func(done, total int64, note string), calls []string, work fun
 	if report == nil || j.total == 0 {
 		return j
 	}
+	report(j.state(j.begun))
 	j.ended.Go(func() {
 		tick := time.NewTicker(reportEvery)
 		defer tick.Stop()
