@@ -60,8 +60,8 @@ var exceptions = map[string]string{
 	"internal/atomicfile → internal/filelock": "a folder under construction is locked by its writer",
 }
 
-// testMakers may be imported by test files anywhere: makers of test data, the reference, the conformance suite.
-var testMakers = []string{"data/synth", "data/source", "data/build", "data/shard", "data/batch", "tokenizer", "internal/kernel", "internal/kernel/ref", "internal/device", "internal/device/devicetest"}
+// testMakers may be imported by test files anywhere: makers of test data and of its memory, the reference, the suite.
+var testMakers = []string{"data/synth", "data/source", "data/build", "data/shard", "data/batch", "tokenizer", "internal/kernel", "internal/kernel/ref", "internal/device", "internal/device/devicetest", "internal/mmap"}
 
 func matches(pattern, name string) bool {
 	if pattern == "..." || pattern == name {

@@ -26,7 +26,7 @@ func writeDocs(w io.Writer) error {
 	b.WriteString("A flag shown with … takes all words up to the next flag and may be repeated; flags may follow positional ")
 	b.WriteString("arguments. Sizes take units (MB, MiB, GB, GiB), durations too (90s, 2h).\n\n")
 	b.WriteString("Exit codes: 0 done; 1 failure, or the answer is no; 2 wrong use; 130 after Ctrl-C.\n\n")
-	b.WriteString("`SECENCODER_KERNELS` names the family of kernels (avx512, avx2, portable, ref); without it the best that the ")
+	b.WriteString("`SECENCODER_KERNELS` names the family of kernels (amx, avx512bf16, avx512, avx2, portable, ref); without it the best that the ")
 	b.WriteString("processor offers is used, and `secencoder info` says which and why.\n\n")
 	b.WriteString("Every verb takes:\n\n")
 	writeFlags(&b, parser.Model.Flags)

@@ -8,8 +8,10 @@ import (
 	"strings"
 
 	"github.com/secencoder/secencoder/internal/kernel"
+	"github.com/secencoder/secencoder/internal/kernel/amx"
 	"github.com/secencoder/secencoder/internal/kernel/avx2"
 	"github.com/secencoder/secencoder/internal/kernel/avx512"
+	"github.com/secencoder/secencoder/internal/kernel/avx512bf16"
 	"github.com/secencoder/secencoder/internal/kernel/blocked"
 	"github.com/secencoder/secencoder/internal/kernel/ref"
 	"golang.org/x/sys/cpu"
@@ -38,16 +40,27 @@ func families() []family {
 	ymm := []feature{{"AVX2", x.HasAVX2}, {"FMA", x.HasFMA}}
 	zmm := append(slices.Clone(ymm), feature{"AVX512F", x.HasAVX512F}, feature{"AVX512BW", x.HasAVX512BW},
 		feature{"AVX512DQ", x.HasAVX512DQ}, feature{"AVX512VL", x.HasAVX512VL}, feature{"BMI2", x.HasBMI2})
-	tiles := append(slices.Clone(zmm), feature{"AMX-TILE", x.HasAMXTile}, feature{"AMX-BF16", x.HasAMXBF16})
-	return []family{
+	pairs := append(slices.Clone(zmm), feature{"AVX512-BF16", x.HasAVX512BF16})
+	tiles := append(slices.Clone(pairs), feature{"AMX-TILE", x.HasAMXTile}, feature{"AMX-BF16", x.HasAMXBF16})
+	vectors := []family{
 		{
-			name: "amx", features: tiles, because: "AMX tiles, all cores",
-			available: func() (bool, string) { return false, "this program was built without it" },
+			name: "avx512bf16", features: pairs, because: "AVX-512 assembly with products of BF16, all cores", available: avx512bf16.Available,
+			open: func(p kernel.Pool) kernel.Kernels { return blocked.New(avx512bf16.Prims(), p) },
 		},
 		{
 			name: "avx512", features: zmm, because: "AVX-512 assembly, all cores", available: avx512.Available,
 			open: func(p kernel.Pool) kernel.Kernels { return blocked.New(avx512.Prims(), p) },
 		},
+	}
+	if !avx512bf16.Fast() {
+		slices.Reverse(vectors)
+	}
+	return []family{
+		{
+			name: "amx", features: tiles, because: "AMX tiles for products of BF16, else AVX-512 assembly, all cores", available: amx.Available,
+			open: func(p kernel.Pool) kernel.Kernels { return blocked.New(amx.Prims(), p) },
+		},
+		vectors[0], vectors[1],
 		{
 			name: "avx2", features: ymm, because: "AVX2 and FMA assembly, all cores", available: avx2.Available,
 			open: func(p kernel.Pool) kernel.Kernels { return blocked.New(avx2.Prims(), p) },

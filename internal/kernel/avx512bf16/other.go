@@ -12,3 +12,6 @@ func Available() (bool, string) {
 
 // Prims returns the portable loops.
 func Prims() blocked.Prims { return blocked.Portable() }
+
+// Fast reports false.
+func Fast() bool { return false }
