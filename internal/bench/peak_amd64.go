@@ -5,6 +5,7 @@ package bench
 import (
 	"unsafe"
 
+	"github.com/secencoder/secencoder/internal/kernel/amx"
 	"github.com/secencoder/secencoder/internal/kernel/avx2"
 	"github.com/secencoder/secencoder/internal/kernel/avx512"
 	"github.com/secencoder/secencoder/internal/kernel/avx512bf16"
@@ -13,10 +14,14 @@ import (
 // loops returns the register-only loops of a family: multiply-adds of float32, and products of bf16.
 func loops(family string) (fma, half loop) {
 	switch family {
-	case "avx512":
-		fma = loop{avx512.FMAPeak, 768, 20_000}
+	case "amx":
+		half = loop{amx.Peak, 131_072, 1000}
 	case "avx512bf16":
-		fma, half = loop{avx512.FMAPeak, 768, 20_000}, loop{avx512bf16.BF16Peak, 1536, 20_000}
+		half = loop{avx512bf16.BF16Peak, 1536, 20_000}
+	}
+	switch family {
+	case "amx", "avx512bf16", "avx512":
+		fma = loop{avx512.FMAPeak, 768, 20_000}
 	case "avx2":
 		fma = loop{avx2.FMAPeak, 192, 20_000}
 	}
