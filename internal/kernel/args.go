@@ -136,6 +136,7 @@ type LinearArgs struct {
 	In, Out int
 	Act     Activation
 	Drop    Dropout // applied to x
+	Packed  Buf     // W as PackWeight leaves it, or absent
 }
 
 // LinearGradArgs: dZ = dY∘act'(pre); dX = dropout'(dZ·W) + DXAdd; dW = beta·dW + dZᵀ·dropout(x); dB likewise. Absent
@@ -152,7 +153,18 @@ type LinearGradArgs struct {
 	In, Out    int
 	Act        Activation
 	Drop       Dropout
+	Packed     Buf // W as PackWeight leaves it, Transposed, or absent
 	Work       Buf
+}
+
+// PackWeightArgs: W [Out, In] in the order in which the family's products read it, for Linear, or for the dX of LinearGrad
+// when Transposed. Products with it have the bits of products without.
+type PackWeightArgs struct {
+	W          Buf // [Out, In]
+	Packed     Buf // F32, PackedBytes long, on a 64-byte boundary
+	In, Out    int
+	X          DType // the arithmetic of the calls that read it, F32 or BF16
+	Transposed bool
 }
 
 // AttentionArgs: disentangled self-attention over packed pieces, block-diagonal (DisentangledSelfAttention, HF 5.23.0):
@@ -365,6 +377,7 @@ type Kernels interface {
 	AddNormGrad(Stream, *AddNormGradArgs)
 	Linear(Stream, *LinearArgs)
 	LinearGrad(Stream, *LinearGradArgs)
+	PackWeight(Stream, *PackWeightArgs)
 	Attention(Stream, *AttentionArgs)
 	AttentionGrad(Stream, *AttentionGradArgs)
 	ConvNorm(Stream, *ConvNormArgs)
@@ -386,6 +399,9 @@ type Kernels interface {
 	// and the DType of X, Z, E or QKV even where the operand itself is not there yet) needs in its Work field; 0 for structs
 	// without one. Work need not be zeroed.
 	WorkBytes(args any) int
+	// PackedBytes returns the bytes of a weight [out, in] as PackWeight leaves it for calls in the arithmetic of x, F32 or
+	// BF16; 0: this family has no such form, PackWeight does nothing, and Packed is not read.
+	PackedBytes(out, in int, x DType, transposed bool) int
 	Sync(Stream) error
 }
 

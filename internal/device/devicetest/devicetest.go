@@ -50,7 +50,7 @@ var groups = []group{
 	{"LayerNorm", layerNormCases, true, true}, {"LayerNormGrad", layerNormGradCases, true, true},
 	{"AddNorm", addNormCases, true, true}, {"AddNormGrad", addNormGradCases, true, true},
 	{"Linear", linearCases, true, true}, {"LinearGrad", linearGradCases, true, true},
-	{"LinearGradAdd", linearGradAddCases, false, true},
+	{"LinearGradAdd", linearGradAddCases, false, true}, {"PackWeight", packWeightCases, true, false},
 	{"Attention", attentionCases, true, true}, {"AttentionGrad", attentionGradCases, true, true},
 	{"ConvNorm", convNormCases, true, true}, {"ConvNormGrad", convNormGradCases, true, true},
 	{"Gather", gatherCases, true, true}, {"GatherGrad", gatherGradCases, true, true},

@@ -28,6 +28,7 @@ type Kernels struct {
 	h       kernel.Header
 	t       task
 	g       gemm
+	serial  int // of the chunk of a product that runs
 	s       shared
 	call    operands
 }
@@ -35,6 +36,8 @@ type Kernels struct {
 // worker is the scratch of one worker of the pool; parts index it by their worker number.
 type worker struct {
 	a, b []float32 // packed panels
+	kept packedA   // what a holds
+	c    []float32 // block of sums
 	x    []float32 // rows on the way into a panel
 	norm NormRow
 	keep []byte // what dropout keeps of a row

@@ -26,8 +26,8 @@ func (k *Kernels) dropped(buf *[]float32, m matrix, r *rowDrop, i0, i1, j0, j1 i
 	ld := j1 - j0
 	dst := grow(buf, (i1-i0)*ld)
 	for i := i0; i < i1; i++ {
-		at := m.at + i*m.ld
-		k.dropRow(r, dst[(i-i0)*ld:][:ld], m.data.F32[at+j0:at+j1], i, j0)
+		row := dst[(i-i0)*ld:][:ld]
+		k.dropRow(r, row, k.wide(m.data, m.at+i*m.ld+j0, ld, row), i, j0)
 	}
 	return matrix{data: single(dst), ld: ld}
 }

@@ -30,6 +30,7 @@ type Format struct {
 	KR     int  // 1 for float32, 2 where pairs are multiplied, 32 for tiles
 	Half   bool // elements are BF16
 	Depth  int  // terms that accumulate in registers, a multiple of KR
+	Rows   int  // rows of A that one part of a product takes, about, a multiple of MR; 0: 140
 
 	// PackRows packs element (i, p) = src[at + i·ld + p] for i < rows, p < k, and 0 for rows ≤ i < width. ld may be negative.
 	// Where the arithmetic is BF16's, float32 sources are rounded to BF16.

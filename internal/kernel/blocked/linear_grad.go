@@ -1,6 +1,11 @@
 package blocked
 
-import "github.com/secencoder/secencoder/internal/kernel"
+import (
+	"unsafe"
+
+	"github.com/secencoder/secencoder/internal/bf16"
+	"github.com/secencoder/secencoder/internal/kernel"
+)
 
 // dzRows is the chunk of rows whose column sums are one float32 partial.
 const dzRows = 64
@@ -8,25 +13,26 @@ const dzRows = 64
 // dzCall is the pass that makes dZ = dY∘act'(pre) and the column sums of dZ, row chunk by row chunk.
 type dzCall struct {
 	act     kernel.Activation
-	dy, pre []float32
-	dz      []float32 // nil: dY is dZ
+	dy, pre Values
+	dz      Values // absent: dY is dZ
 	sums    bool
 	n, w    int
 	db      []float32
 	beta    float32
 }
 
-// LinearGrad is one pass over dY (dZ and its column sums) and two products: dX = dZ·W, dW = dZᵀ·dropout(x). The sum over
-// rows in dW runs in blocks of 256 rows, in order.
+// LinearGrad is one pass over dY (dZ and its column sums) and two products: dX = dZ·W + dXAdd, dW = dZᵀ·dropout(x). The sum
+// over rows in dW runs in blocks of Depth rows, in order. dZ is of the type that products read.
 func (k *Kernels) LinearGrad(_ kernel.Stream, a *kernel.LinearGradArgs) {
 	k.begin(a.Header)
 	defer k.end()
-	n := k.h.Count(a.Rows, a.N)
-	dz := a.DY.F32()
+	n, half := k.h.Count(a.Rows, a.N), a.X.DType == kernel.BF16
+	f := k.format(half)
+	dz := valuesOf(a.DY)
 	c := &k.call.dz
 	*c = dzCall{act: a.Act, dy: dz, sums: !a.DB.Absent(), n: n, w: a.Out, db: a.DB.F32(), beta: a.Beta[1]}
 	if a.Act != kernel.Linear {
-		c.pre, c.dz = a.Pre.F32(), a.Work.F32()[:n*a.Out]
+		c.pre, c.dz = valuesOf(a.Pre), workOf(a.Work, half, n*a.Out)
 		dz = c.dz
 	}
 	k.dzPass()
@@ -36,21 +42,22 @@ func (k *Kernels) LinearGrad(_ kernel.Stream, a *kernel.LinearGradArgs) {
 	if !a.DX.Absent() {
 		k.call.linG = a
 		k.g = gemm{
-			f: &k.p.Single,
-			m: n, n: a.In, k: a.Out,
-			a: matrix{data: single(dz), ld: a.Out}, b: matrix{data: single(a.W.F32()), ld: a.In},
-			c: a.DX.F32(), ldc: a.In,
+			f: f, m: n, n: a.In, k: a.Out,
+			a: matrix{data: dz, ld: a.Out}, b: matrix{data: single(a.W.F32()), ld: a.In}, packed: a.Packed.F32(),
+			ldc: a.In, done: (*Kernels).linearDX,
 		}
-		if a.Drop.On() {
-			k.g.after = (*Kernels).dropDX
+		if a.DX.DType == kernel.F32 && a.DXAdd.Absent() {
+			k.g.c = a.DX.F32()
+			if !a.Drop.On() {
+				k.g.done = nil
+			}
 		}
 		k.product()
 	}
 	if !a.DW.Absent() {
 		k.g = gemm{
-			f: &k.p.Single,
-			m: a.Out, n: a.In, k: n,
-			a: matrix{data: single(dz), ld: a.Out, trans: true}, b: matrix{data: single(a.X.F32()), ld: a.In},
+			f: f, m: a.Out, n: a.In, k: n,
+			a: matrix{data: dz, ld: a.Out, trans: true}, b: matrix{data: valuesOf(a.X), ld: a.In},
 			c: a.DW.F32(), ldc: a.In, beta: a.Beta[0],
 		}
 		if a.Drop.On() {
@@ -60,19 +67,40 @@ func (k *Kernels) LinearGrad(_ kernel.Stream, a *kernel.LinearGradArgs) {
 	}
 }
 
-func (k *Kernels) dropDX(i0, i1, j0, j1 int) {
-	a := k.call.linG
-	dx := a.DX.F32()
+// workOf returns n elements of workspace.
+func workOf(b kernel.Buf, half bool, n int) Values {
+	work := b.F32()
+	if !half {
+		return Values{F32: work[:n]}
+	}
+	return Values{BF16: unsafe.Slice((*bf16.BF16)(unsafe.Pointer(unsafe.SliceData(work))), 2*len(work))[:n]}
+}
+
+// linearDX drops a block of dX, adds to it and stores it.
+func (k *Kernels) linearDX(worker int, c []float32, ld, i0, i1, j0, j1 int) {
+	a, width := k.call.linG, j1-j0
+	dx, add := valuesOf(a.DX), valuesOf(a.DXAdd)
+	buf := grow(&k.workers[worker].x, width)
 	for i := i0; i < i1; i++ {
-		row := dx[i*a.In+j0 : i*a.In+j1]
-		k.dropRow(&k.call.drop, row, row, i, j0)
+		row, at := c[(i-i0)*ld:][:width], i*a.In+j0
+		if a.Drop.On() {
+			k.dropRow(&k.call.drop, row, row, i, j0)
+		}
+		if !a.DXAdd.Absent() {
+			k.p.Add(row, row, k.wide(add, at, width, buf))
+		}
+		if dx.BF16 != nil {
+			k.p.Narrow(dx.BF16[at:][:width], row)
+		} else if k.g.c == nil {
+			copy(dx.F32[at:], row)
+		}
 	}
 }
 
 // dzPass runs the pass of k.call.dz.
 func (k *Kernels) dzPass() {
 	c := &k.call.dz
-	if c.dz == nil && !c.sums {
+	if c.dz.absent() && !c.sums {
 		return
 	}
 	chunks := parts(c.n, dzRows)
@@ -85,7 +113,10 @@ func (k *Kernels) dzPass() {
 	}
 }
 
-func (k *Kernels) dzPart(part, _ int) {
+// dzWidth is the columns that pass at a time: their rows in float32 stay in the L1 cache.
+const dzWidth = 1024
+
+func (k *Kernels) dzPart(part, w int) {
 	c := &k.call.dz
 	i0, i1 := span(part, dzRows, c.n)
 	var sums []float32
@@ -93,15 +124,20 @@ func (k *Kernels) dzPart(part, _ int) {
 		sums = k.s.partial[part*c.w:][:c.w]
 		clear(sums)
 	}
+	buf := grow(&k.workers[w].x, 2*dzWidth)
 	for i := i0; i < i1; i++ {
-		row := c.dy[i*c.w:][:c.w]
-		if c.dz != nil {
-			dz := c.dz[i*c.w:][:c.w]
-			k.p.ActGrad(c.act, dz, row, c.pre[i*c.w:][:c.w])
-			row = dz
-		}
-		if sums != nil {
-			k.p.Add(sums, sums, row)
+		for j0 := 0; j0 < c.w; j0 += dzWidth {
+			at, width := i*c.w+j0, min(dzWidth, c.w-j0)
+			row := k.wide(c.dy, at, width, buf)
+			if !c.dz.absent() {
+				dz := c.dz.dest(at, width, buf)
+				k.p.ActGrad(c.act, dz, row, k.wide(c.pre, at, width, buf[dzWidth:]))
+				k.stored(c.dz, at, dz)
+				row = dz
+			}
+			if sums != nil {
+				k.p.Add(sums[j0:][:width], sums[j0:][:width], row)
+			}
 		}
 	}
 }

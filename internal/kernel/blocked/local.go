@@ -13,9 +13,10 @@ func (f *Format) packTerms(buf *[]float32, b matrix, terms, j0, j1 int) []float3
 // rowsTimes is a product on one worker: C[i1−i0, n] = A rows i0 … i1, all terms, times b packed by packTerms.
 func (f *Format) rowsTimes(w *worker, a matrix, i0, i1, terms int, b []float32, n int, c []float32, ldc int, bias []float32, add bool) {
 	width := upTo(n, 16)
-	block := rowPanels * f.MR
+	block := upTo(rowsA, f.MR)
 	for r0 := i0; r0 < i1; r0 += block {
 		r1 := min(r0+block, i1)
+		w.kept = packedA{}
 		packed := grow(&w.a, f.Len(block, min(f.Depth, terms)))
 		for p0 := 0; p0 < terms; p0 += f.Depth {
 			p1 := min(p0+f.Depth, terms)

@@ -20,12 +20,15 @@ const (
 
 // mlmCall is the loss or its gradient.
 type mlmCall struct {
-	z, word, bias      []float32
+	f                  *Format
+	z                  Values
+	word, bias         []float32
 	nll, hit, lse      []float32
 	tops, sums         []float32 // [vocabulary block, row]
 	n, v, e, blocks    int
 	g                  float32
-	dZ, dWord, dBias   []float32
+	dZ                 Values
+	dWord, dBias       []float32
 	beta               [2]float32
 	partial            []float32 // [group, row of the pass, e]
 	r0, r1, per, group int
@@ -38,7 +41,7 @@ func (k *Kernels) MLMLoss(_ kernel.Stream, a *kernel.MLMLossArgs) {
 	c := &k.call.mlm
 	n := k.h.MaskedRows()
 	*c = mlmCall{
-		z: a.Z.F32(), word: a.Word.F32(), bias: a.Bias.F32(), nll: a.NLL.F32(), hit: a.Hit.F32(), lse: a.LSE.F32(),
+		f: k.format(a.Z.DType == kernel.BF16), z: valuesOf(a.Z), word: a.Word.F32(), bias: a.Bias.F32(), nll: a.NLL.F32(), hit: a.Hit.F32(), lse: a.LSE.F32(),
 		n: n, v: a.V, e: a.E, blocks: parts(a.V, vocabBlock),
 	}
 	work := a.Work.F32()
@@ -56,14 +59,15 @@ func (k *Kernels) MLMLoss(_ kernel.Stream, a *kernel.MLMLossArgs) {
 
 // lossPart makes the logits of one vocabulary block for all rows.
 func (k *Kernels) lossPart(part, wi int) {
-	c, w, f := &k.call.mlm, &k.workers[wi], &k.p.Single
+	c, w := &k.call.mlm, &k.workers[wi]
+	f := c.f
 	v0, v1 := span(part, vocabBlock, c.v)
 	width := v1 - v0
 	b := f.packTerms(&w.b, matrix{data: single(c.word), ld: c.e, trans: true}, c.e, v0, v1)
 	for r0 := 0; r0 < c.n; r0 += lossRows {
 		r1 := min(r0+lossRows, c.n)
 		logits := grow(&w.mlm, (r1-r0)*width)
-		f.rowsTimes(w, matrix{data: single(c.z), ld: c.e}, r0, r1, c.e, b, width, logits, width, c.bias[v0:v1], false)
+		f.rowsTimes(w, matrix{data: c.z, ld: c.e}, r0, r1, c.e, b, width, logits, width, c.bias[v0:v1], false)
 		for r := r0; r < r1; r++ {
 			row := logits[(r-r0)*width:][:width]
 			top := k.p.Max(row)
@@ -127,9 +131,9 @@ func (k *Kernels) MLMLossGrad(_ kernel.Stream, a *kernel.MLMLossGradArgs) {
 	}
 	c := &k.call.mlm
 	*c = mlmCall{
-		z: a.Z.F32(), word: a.Word.F32(), bias: a.Bias.F32(), lse: a.LSE.F32(),
+		f: k.format(a.Z.DType == kernel.BF16), z: valuesOf(a.Z), word: a.Word.F32(), bias: a.Bias.F32(), lse: a.LSE.F32(),
 		n: n, v: a.V, e: a.E, blocks: parts(a.V, vocabBlock), g: a.DLoss.F32()[0] * k.h.Scale(),
-		dZ: a.DZ.F32(), dWord: a.DWord.F32(), dBias: a.DBias.F32(), beta: a.Beta, partial: a.Work.F32(),
+		dZ: valuesOf(a.DZ), dWord: a.DWord.F32(), dBias: a.DBias.F32(), beta: a.Beta, partial: a.Work.F32(),
 	}
 	c.per = parts(c.blocks, gradGroups)
 	c.group = parts(c.blocks, c.per)
@@ -137,7 +141,7 @@ func (k *Kernels) MLMLossGrad(_ kernel.Stream, a *kernel.MLMLossGradArgs) {
 	for c.r0 = 0; c.r0 < n; c.r0 += pass {
 		c.r1 = min(c.r0+pass, n)
 		k.run(c.group, (*Kernels).lossGradPart)
-		if c.dZ != nil {
+		if !c.dZ.absent() {
 			k.run(parts(c.r1-c.r0, rowsPerPart), (*Kernels).dZFoldPart)
 		}
 		c.beta = [2]float32{1, 1}
@@ -146,10 +150,11 @@ func (k *Kernels) MLMLossGrad(_ kernel.Stream, a *kernel.MLMLossGradArgs) {
 
 // lossGradPart does one run of vocabulary blocks for the rows of the pass.
 func (k *Kernels) lossGradPart(part, wi int) {
-	c, w, f := &k.call.mlm, &k.workers[wi], &k.p.Single
+	c, w := &k.call.mlm, &k.workers[wi]
+	f := c.f
 	rows := c.r1 - c.r0
-	z := matrix{data: single(c.z), ld: c.e}
-	zTerms := f.packTerms(&w.z, matrix{data: single(c.z), ld: c.e, at: c.r0 * c.e}, rows, 0, c.e)
+	z := matrix{data: c.z, ld: c.e}
+	zTerms := f.packTerms(&w.z, matrix{data: c.z, ld: c.e, at: c.r0 * c.e}, rows, 0, c.e)
 	dz := c.partial[part*rows*c.e:]
 	b0, b1 := span(part, c.per, c.blocks)
 	for b := b0; b < b1; b++ {
@@ -176,7 +181,7 @@ func (k *Kernels) lossGradPart(part, wi int) {
 			}
 			f.rowsTimes(w, matrix{data: single(logits), ld: width, trans: true}, 0, width, rows, zTerms, c.e, dw, c.e, nil, c.beta[0] != 0)
 		}
-		if c.dZ != nil {
+		if !c.dZ.absent() {
 			words = f.packTerms(&w.b, matrix{data: single(c.word), ld: c.e, at: v0 * c.e}, width, 0, c.e)
 			f.rowsTimes(w, matrix{data: single(logits), ld: width}, 0, rows, width, words, c.e, dz, c.e, nil, b > b0)
 		}
@@ -201,13 +206,15 @@ func (k *Kernels) columnSums(dst []float32, buf *[]float32, x []float32, rows, w
 }
 
 // dZFoldPart adds the sums of the runs, in order.
-func (k *Kernels) dZFoldPart(part, _ int) {
+func (k *Kernels) dZFoldPart(part, w int) {
 	c := &k.call.mlm
 	size := (c.r1 - c.r0) * c.e
 	i0, i1 := span(part, rowsPerPart, c.r1-c.r0)
-	dst := c.dZ[(c.r0+i0)*c.e : (c.r0+i1)*c.e]
+	at, n := (c.r0+i0)*c.e, (i1-i0)*c.e
+	dst := c.dZ.dest(at, n, grow(&k.workers[w].x, rowsPerPart*c.e))
 	copy(dst, c.partial[i0*c.e:i1*c.e])
 	for g := 1; g < c.group; g++ {
-		k.p.Add(dst, dst, c.partial[g*size+i0*c.e:][:len(dst)])
+		k.p.Add(dst, dst, c.partial[g*size+i0*c.e:][:n])
 	}
+	k.stored(c.dZ, at, dst)
 }

@@ -9,6 +9,9 @@ func (k *Kernels) WorkBytes(args any) int {
 	case *kernel.LinearGradArgs:
 		if a.Act != kernel.Linear {
 			n = a.N * a.Out
+			if a.X.DType == kernel.BF16 {
+				n = parts(n, 2)
+			}
 		}
 	case *kernel.AttentionArgs:
 		c := attentionCall{f: &k.p.Single, heads: a.A, d: a.D, k2: 2 * a.K, c2p: a.C2P, p2c: a.P2C}
@@ -18,8 +21,14 @@ func (k *Kernels) WorkBytes(args any) int {
 		n = c.tables() * c.heads * (c.tableB() + c.tableC() + chunksOf(a.A, a.T)*c.k2*c.d)
 	case *kernel.ConvNormArgs:
 		n = min(a.T, convRows) * a.H / a.Groups * a.KS
+		if a.E.DType == kernel.BF16 {
+			n += a.T * a.H
+		}
 	case *kernel.ConvNormGradArgs:
 		n = 2*convRows*a.H/a.Groups*a.KS + 2*a.T*a.H
+		if a.E.DType == kernel.BF16 {
+			n += a.T * a.H
+		}
 	case *kernel.MLMLossArgs:
 		n = 2 * a.T * parts(a.V, vocabBlock)
 	case *kernel.MLMLossGradArgs:

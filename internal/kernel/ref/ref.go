@@ -45,6 +45,12 @@ func (*table) Name() string { return "ref" }
 // WorkBytes returns 0: no kernel here uses its Work field.
 func (*table) WorkBytes(any) int { return 0 }
 
+// PackedBytes returns 0: products here read weights as they are.
+func (*table) PackedBytes(int, int, kernel.DType, bool) int { return 0 }
+
+// PackWeight does nothing.
+func (*table) PackWeight(kernel.Stream, *kernel.PackWeightArgs) {}
+
 // Sync returns nil: calls are done when they return.
 func (*table) Sync(kernel.Stream) error { return nil }
 
