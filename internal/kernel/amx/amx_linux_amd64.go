@@ -121,7 +121,6 @@ func Prims() blocked.Prims {
 // goroutine where Available says yes; 1,000 rounds last 50 µs at 2,600 GFLOP/s.
 func Peak(rounds int)
 
-//go:noescape
 func xgetbv() uint32
 
 func cpuid(leaf, subleaf uint32) (eax, ebx, ecx, edx uint32)

@@ -6,8 +6,9 @@
 // Registers: SI, DI, BX the next tiles of A, of the first and of the second panel of B; CX the scratch; DX 64, the
 // distance of rows in a packed tile; R9 the call; R8 steps left in the block; R10 what to prefetch of B. Of the block
 // before, on its way from the scratch to C: R11 its scratch, R12 and R13 its rows of C (lower, upper half), AX bytes from
-// one row of C to the next, K1, K2 its columns, K3, K4 those of them that are added to, Z30, Z31 its bias, R14 what is
-// left of it: rows, and while they run under the tiles groups of four rows.
+// one row of C to the next, K1, K2 its columns, K3, K4 those of them that are added to, Z30, Z31 its bias (−0 where there
+// is none, which changes no bit), R14 what is left of it: rows, while they run under the tiles groups of four rows,
+// STRAIGHT when the tiles themselves go to C.
 
 // One row from the scratch to C.
 #define ROW(at, lo, hi) \
@@ -30,6 +31,8 @@
 	ADDQ $256, R10
 
 #define STORE(t) TILESTORED(t, rCX, rDX, (1024*t))
+#define STOREC(t, at) TILESTORED(t, rCX, rAX, at)
+#define STRAIGHT 64
 
 	MOVQ call+0(FP), R9
 	LEAQ config<>(SB), AX
@@ -131,40 +134,52 @@ step:
 	JNE step
 
 boundary:
-	// The products of the block stand in tiles 0 … 3. Its columns, its bias, its place:
-	MOVQ $-1, AX
-	CMPQ sweepCall_n(R9), $32
-	CMOVQLE sweepCall_tail(R9), AX
-	MOVQ AX, R11
-	SHRQ $16, R11
-	KMOVW AX, K1
-	KMOVW R11, K2
-	ANDQ sweepCall_sum(R9), AX
-	MOVQ AX, R11
-	SHRQ $16, R11
-	KMOVW AX, K3
-	KMOVW R11, K4
-	VPXORD Z30, Z30, Z30
-	VPXORD Z31, Z31, Z31
-	MOVQ sweepCall_bias(R9), R11
-	TESTQ R11, R11
-	JEQ unbiased
-	VMOVUPS.Z (R11), K1, Z30
-	VMOVUPS.Z 64(R11), K2, Z31
-unbiased:
+	// The products of the block stand in tiles 0 … 3. Its place, its columns, its bias:
 	MOVQ CX, R11
 	MOVQ sweepCall_ldc(R9), AX
 	MOVQ sweepCall_row(R9), R12
 	MOVQ AX, R13
 	SHLQ $4, R13
 	MOVQ sweepCall_left(R9), R14
+	CMPQ sweepCall_direct(R9), $0
+	JEQ masks
+	CMPQ R14, $32
+	JLT masks
+	CMPQ sweepCall_n(R9), $32
+	JLT masks
+	MOVQ $STRAIGHT, R14
+	JMP next
+masks:
+	MOVQ $-1, R8
+	CMPQ sweepCall_n(R9), $32
+	CMOVQLE sweepCall_tail(R9), R8
+	KMOVW R8, K1
+	MOVQ R8, BX
+	SHRQ $16, BX
+	KMOVW BX, K2
+	ANDQ sweepCall_sum(R9), R8
+	KMOVW R8, K3
+	SHRQ $16, R8
+	KMOVW R8, K4
+	VPTERNLOGD $0xff, Z30, Z30, Z30
+	VPSLLD $31, Z30, Z30
+	VMOVAPS Z30, Z31
+	MOVQ sweepCall_bias(R9), BX
+	TESTQ BX, BX
+	JEQ unbiased
+	VMOVUPS.Z (BX), K1, Z30
+	VMOVUPS.Z 64(BX), K2, Z31
+unbiased:
+	MOVQ $32, R8
+	CMPQ R14, R8
+	CMOVQGT R8, R14
+next:
 	SUBQ $32, sweepCall_left(R9)
 	JLE columns
 	// Next come the 32 rows below.
 	LEAQ (R12)(R13*2), R8
 	MOVQ R8, sweepCall_row(R9)
 	ADDQ R12, R13
-	MOVQ $32, R14
 	MOVQ sweepCall_b(R9), DI
 	MOVQ sweepCall_b1(R9), BX
 	JMP join
@@ -208,6 +223,8 @@ join:
 	LOADA(5, rSI, rDX, 1024)
 	TESTQ R14, R14
 	JEQ first
+	CMPQ R14, $STRAIGHT
+	JEQ straight
 	STORE(0)
 	TILEZERO(0)
 	TDPBF16PS(0, 4, 6)
@@ -221,6 +238,24 @@ join:
 	TILEZERO(3)
 	TDPBF16PS(3, 5, 7)
 	JMP block
+straight:
+	XORQ R14, R14
+	MOVQ R12, CX
+	STOREC(0, 0)
+	TILEZERO(0)
+	TDPBF16PS(0, 4, 6)
+	STOREC(1, 64)
+	TILEZERO(1)
+	TDPBF16PS(1, 4, 7)
+	MOVQ R13, CX
+	STOREC(2, 0)
+	TILEZERO(2)
+	TDPBF16PS(2, 5, 6)
+	STOREC(3, 64)
+	TILEZERO(3)
+	TDPBF16PS(3, 5, 7)
+	MOVQ sweepCall_scratch(R9), CX
+	JMP block
 first:
 	TILEZERO(0)
 	TDPBF16PS(0, 4, 6)
@@ -233,6 +268,16 @@ first:
 	JMP block
 
 last:
+	CMPQ R14, $STRAIGHT
+	JNE partial
+	MOVQ R12, CX
+	STOREC(0, 0)
+	STOREC(1, 64)
+	MOVQ R13, CX
+	STOREC(2, 0)
+	STOREC(3, 64)
+	JMP done
+partial:
 	STORE(0)
 	STORE(1)
 	STORE(2)

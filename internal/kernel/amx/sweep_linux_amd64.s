@@ -44,6 +44,8 @@ TEXT ·sweepBlocked(SB), NOSPLIT, $0-8
 #undef NEXTROWS
 #undef NEXTTILES
 #undef STORE
+#undef STOREC
+#undef STRAIGHT
 
 // Everything comes to L1 two steps ahead: eight lines beside each tile instruction.
 #define EIGHT(at, base) \
