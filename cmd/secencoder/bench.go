@@ -125,9 +125,13 @@ func printBench(out io.Writer, r *bench.Result) error {
 	}
 	fmt.Fprintf(&b, "%s%s on %s, kernels %s, %s\n\n", r.What, dtype, r.Machine.Processor, r.Machine.Kernels,
 		map[bool]string{true: "1 thread", false: fmt.Sprintf("%d threads", r.Machine.Threads)}[r.Machine.Threads == 1])
-	table(&b, "case\tthreads\tmedian\tbest tenth\tunit\tshare of peak\tbest tenth\tslices\t", len(r.Slices), func(i int) string {
+	table(&b, "case\tthreads\tmedian\tbest tenth\tper CPU s\tunit\tshare of peak\tbest tenth\tslices\t", len(r.Slices), func(i int) string {
 		s := r.Slices[i]
-		return fmt.Sprintf("%s\t%d\t%.1f\t%.1f\t%s\t%s\t%s\t%d\t", s.Case, s.Threads, s.Median, s.Best, unitNames[s.Unit],
+		perCPU := "-"
+		if s.PerCPU > 0 {
+			perCPU = fmt.Sprintf("%.1f", s.PerCPU)
+		}
+		return fmt.Sprintf("%s\t%d\t%.1f\t%.1f\t%s\t%s\t%s\t%s\t%d\t", s.Case, s.Threads, s.Median, s.Best, perCPU, unitNames[s.Unit],
 			percent(s.MedianShare), percent(s.ShareOfPeak), s.Runs)
 	})
 	table(&b, "peak\tthreads\tmedian\tbest tenth\tunit\tslices\t", len(r.Machine.Peaks), func(i int) string {

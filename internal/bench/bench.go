@@ -212,4 +212,4 @@ func (o *Options) more(begun time.Time, runs int) bool {
 }
 
 // BF16 are the measurements that take DType BF16.
-var BF16 []string
+var BF16 = []string{"gemm"}

@@ -18,8 +18,8 @@ type shape struct{ T, in, out int }
 // products are the three products of a linear layer: the forward one, and those of its gradient.
 var products = []string{"y", "dx", "dw"}
 
-// GEMM measures the products of linear layers as training runs them, through the kernel table: 2·T·in·out FLOP each,
-// packing and bias included. With DType BF16 x, y and their gradients are BF16, weights and their gradients float32.
+// GEMM measures the products of linear layers through the kernel table: 2·T·in·out FLOP each, bias and packing of
+// activations included, weights packed ahead as after an update. With DType BF16 x, y and their gradients are BF16, weights and their gradients float32.
 // GFLOPS is the work of one pass over all cases at the largest number of threads divided by the sum of their median
 // times; the shares are sums of the same kind.
 func GEMM(ctx context.Context, o Options) (_ *Result, err error) {
@@ -141,9 +141,15 @@ func (g *gemm) layer(ctx context.Context, dev *device.Device, s shape) (_ []time
 	dx := kernel.LinearGradArgs{Header: h, X: x, W: w, DY: dY, DX: dX, Rows: kernel.RowsTokens, N: s.T, In: s.in, Out: s.out}
 	dw := dx
 	dw.DX, dw.DW = kernel.Buf{}, dW
-	if err := errors.Join(m.work(&dx.Work, k.WorkBytes(&dx)), m.work(&dw.Work, k.WorkBytes(&dw))); err != nil {
+	err = errors.Join(m.work(&dx.Work, k.WorkBytes(&dx)), m.work(&dw.Work, k.WorkBytes(&dw)),
+		m.work(&forward.Packed, k.PackedBytes(s.out, s.in, dt, false)), m.work(&dx.Packed, k.PackedBytes(s.out, s.in, dt, true)))
+	if err != nil {
 		return nil, err
 	}
+	pack := kernel.PackWeightArgs{W: w, Packed: forward.Packed, In: s.in, Out: s.out, X: dt}
+	k.PackWeight(0, &pack)
+	pack.Packed, pack.Transposed = dx.Packed, true
+	k.PackWeight(0, &pack)
 	run := []func(){
 		func() { k.Linear(0, &forward) },
 		func() { k.LinearGrad(0, &dx) },
