@@ -92,7 +92,7 @@ func (r *Report) rows(started time.Time) [][]string {
 			"dataset": filepath.Base(filepath.Clean(r.Data)), "dataset_sha256": r.DataSHA,
 			"model_name": model.Model, "model_sha256": model.ModelHash, "params": strconv.FormatInt(model.Parameters, 10),
 			"tokenizer_sha256": model.Tokenizer, "max_tokens": strconv.Itoa(model.Context), "seed": strconv.FormatUint(r.Seed, 10),
-			"protocol": csvProtocol, "hardware": runtime.GOOS + "/" + runtime.GOARCH + " " + r.Kernels, "dtype": "f32",
+			"protocol": csvProtocol, "hardware": runtime.GOOS + "/" + runtime.GOARCH + " " + r.Kernels, "dtype": r.DType,
 			"threads": strconv.Itoa(r.Threads), "wall_s": number(model.Seconds),
 		}
 		if model.Retokenized {

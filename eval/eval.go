@@ -114,6 +114,7 @@ type Report struct {
 	Seed    uint64
 	Remarks []string // what a reader of the figures must know
 	Kernels string
+	DType   string // of activations
 	Threads int
 }
 
@@ -124,9 +125,10 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 		DataSHA string   `json:"data_sha256,omitempty"`
 		Seed    uint64   `json:"seed"`
 		Kernels string   `json:"kernels"`
+		DType   string   `json:"dtype"`
 		Remarks []string `json:"remarks,omitempty"`
 	}
-	t := tail{r.Data, r.DataSHA, r.Seed, r.Kernels, r.Remarks}
+	t := tail{r.Data, r.DataSHA, r.Seed, r.Kernels, r.DType, r.Remarks}
 	if len(r.Models) == 1 {
 		return json.Marshal(struct {
 			ModelReport

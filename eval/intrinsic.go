@@ -11,6 +11,7 @@ import (
 	"github.com/secencoder/secencoder/data/batch"
 	"github.com/secencoder/secencoder/data/shard"
 	"github.com/secencoder/secencoder/internal/units"
+	"github.com/secencoder/secencoder/model"
 	"github.com/secencoder/secencoder/tokenizer"
 )
 
@@ -46,6 +47,7 @@ type Options struct {
 	Threads  int    // 0: all cores; results do not depend on it
 	Device   string // "": cpu
 	Kernels  string // family; "": the best available
+	DType    string // of activations: "" and "f32", or "bf16"
 	Progress func(stage string, done, total int64)
 
 	open func(path string, o *Options) (*opened, error) // tests put a toy here
@@ -83,7 +85,7 @@ func Intrinsic(ctx context.Context, o Options) (report *Report, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	report = &Report{Data: o.Data, Seed: o.Seed}
+	report = &Report{Data: o.Data, Seed: o.Seed, DType: o.DType}
 	if report.DataSHA, err = d.Hash(); err != nil {
 		return nil, err
 	}
@@ -109,6 +111,12 @@ func (o *Options) resolve() error {
 	}
 	if o.Pieces < 0 || o.MaxTokens < 0 || o.Draws < 0 || o.BaselineTokens < 0 || o.Tokens < 0 || o.Threads < 0 {
 		return usagef("a negative limit was given")
+	}
+	if o.DType == "" {
+		o.DType = "f32"
+	}
+	if _, err := model.ParseDType(o.DType); err != nil {
+		return usageError{err}
 	}
 	if o.Draws == 0 {
 		o.Draws = defaultDraws

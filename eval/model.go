@@ -11,6 +11,10 @@ import (
 
 // openModel opens a model folder for scoring. Only a model with a masked-LM head can be scored.
 func openModel(path string, o *Options) (m *opened, err error) {
+	dtype, err := model.ParseDType(o.DType)
+	if err != nil {
+		return nil, err
+	}
 	e, err := model.Load(path, model.WithThreads(o.Threads), model.WithDevice(o.Device), model.WithKernels(o.Kernels))
 	if err != nil {
 		return nil, err
@@ -25,7 +29,7 @@ func openModel(path string, o *Options) (m *opened, err error) {
 		delimiters: f.Provenance.Delimiters, kernels: e.Device().Family(), threads: e.Device().Threads(),
 		scorer: func(context, tokens int) (Scorer, error) {
 			s.plan, err = model.Compile(e.Device(), f.Config, f.Params, model.CompileOptions{
-				Tokens: tokens, MaxPiece: context, Mode: model.ModeEval,
+				Tokens: tokens, MaxPiece: context, Mode: model.ModeEval, DType: dtype,
 			})
 			return s, err
 		},

@@ -10,6 +10,7 @@ import (
 	"github.com/secencoder/secencoder/data/batch"
 	"github.com/secencoder/secencoder/internal/device"
 	"github.com/secencoder/secencoder/internal/exec"
+	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/internal/units"
 	"github.com/secencoder/secencoder/model"
 )
@@ -20,10 +21,15 @@ type plans struct {
 	batch       model.Batch // reused
 }
 
+// planOptions are those of the plan with gradients and of the one of evaluations, in one arithmetic.
 func (s *session) planOptions(mode model.Mode, policy exec.Policy) model.CompileOptions {
+	dtype := kernel.F32
+	if s.c.DType == "bf16" {
+		dtype = kernel.BF16
+	}
 	return model.CompileOptions{
 		Tokens: s.c.microTokens(), MaxPiece: s.c.Context, Mode: mode, Dropout: mode == model.ModeTrain, Recompute: policy,
-		Device: s.device,
+		Device: s.device, DType: dtype,
 	}
 }
 

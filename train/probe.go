@@ -12,21 +12,28 @@ import (
 const (
 	timedProbe = 10 // steps, when --time asks for a number of steps
 	shortProbe = 3  // steps, when only the expected time is wanted
+
+	probeTime = 10 * time.Second // a probe that has taken longer ends with the step that it is at
 )
 
 // probe measures the time of a step by doing some: it draws, computes gradients, and updates. The update's target is the
 // gradient arena, so the weights are never touched; gradients and moments hold garbage afterwards, and whoever begins a
 // run clears or loads them. The first step, which touches all memory for the first time, is left out; the median of the
-// others is the answer. It ends with an error between two micro-batches when ctx is cancelled.
-func (s *session) probe(ctx context.Context, steps int) (time.Duration, error) {
+// others is the answer. Where steps are long it makes do with fewer, one at least: none begins after limit. It ends with
+// an error between two micro-batches when ctx is cancelled.
+func (s *session) probe(ctx context.Context, steps int, limit time.Duration) (time.Duration, error) {
 	loader, err := s.newLoader()
 	if err != nil {
 		return 0, err
 	}
 	var times []time.Duration
+	began := time.Now()
 	idle := *s.optimizer
 	idle.weights = idle.grads
 	for i := range steps {
+		if i > 0 && time.Since(began) > limit {
+			break
+		}
 		if ctx.Err() != nil {
 			return 0, fmt.Errorf("interrupted before the first step: %w", ctx.Err())
 		}

@@ -78,7 +78,7 @@ func (c *Config) check() error {
 		{c.Accumulate < 1 || c.Accumulate > 1<<20, fmt.Sprintf("--accumulate %d: want 1 or more", c.Accumulate)},
 		{c.Steps < 0 || c.Steps > math.MaxInt32, fmt.Sprintf("--steps %d: want 1 … %d", c.Steps, math.MaxInt32)},
 		{c.Time < 0, fmt.Sprintf("--time %v: want more than 0", c.Time)},
-		{c.DType != "f32", fmt.Sprintf("--dtype %s: want f32", c.DType)},
+		{!slices.Contains([]string{"f32", "bf16"}, c.DType), fmt.Sprintf("--dtype %s: want f32 or bf16", c.DType)},
 		{c.EvalEvery < 0, fmt.Sprintf("--eval-every %d: want 0 or more", c.EvalEvery)},
 		{c.CheckpointEvery < 1, fmt.Sprintf("--checkpoint-every %d: want 1 or more", c.CheckpointEvery)},
 		{c.Keep < 0, fmt.Sprintf("--keep %d: want 0 or more", c.Keep)},

@@ -317,11 +317,11 @@ func (s *session) acquire() (err error) {
 
 // plan fixes the number of steps and tells what is going to happen.
 func (s *session) plan(ctx context.Context) error {
-	probes := shortProbe
+	probes, limit := shortProbe, probeTime
 	if s.timed() {
-		probes = timedProbe
+		probes, limit = timedProbe, max(probeTime, time.Duration(s.c.Time)/20)
 	}
-	step, err := s.probe(ctx, probes)
+	step, err := s.probe(ctx, probes, limit)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ type Settings struct {
 	Warmup          *int      `yaml:"warmup" placeholder:"N" help:"Warm-up steps (default 6 % of the steps)."`
 	Schedule        *string   `yaml:"schedule" placeholder:"NAME" help:"linear, cosine or wsd (default linear)."`
 	Mask            *string   `yaml:"mask" placeholder:"SET" help:"What is masked: content (no delimiters) or all (default content)."`
-	DType           *string   `yaml:"dtype" name:"dtype" placeholder:"D" help:"f32 (default)."`
+	DType           *string   `yaml:"dtype" name:"dtype" placeholder:"D" help:"Type of activations, f32 (default) or bf16."`
 	Device          *string   `yaml:"device" placeholder:"D" help:"cpu (default)."`
 	EvalEvery       *int      `yaml:"eval_every" placeholder:"N" help:"Steps between evaluations, 0 for none (default: 500, or more so that they take under 10 % of the time)."`
 	CheckpointEvery *int      `yaml:"checkpoint_every" placeholder:"N" help:"Steps between checkpoints (default 500)."`

@@ -22,7 +22,7 @@ type embedCmd struct {
 	In     string `placeholder:"FILE" help:"Text, one line each; default standard input."`
 	Out    string `placeholder:"FILE.npy" help:"NumPy file [lines, hidden_size] float32; without it JSON lines on stdout."`
 	Pool   string `enum:"mean,content,first" default:"mean" placeholder:"POOL" help:"mean over all tokens, content: without [CLS] and [SEP], first: [CLS]."`
-	DType  string `name:"dtype" enum:"f32" default:"f32" placeholder:"D" help:"f32."`
+	DType  string `name:"dtype" enum:"f32,bf16" default:"f32" placeholder:"D" help:"Type of activations, f32 or bf16; vectors are float32 in both."`
 	Device string `default:"cpu" placeholder:"D" help:"cpu."`
 	Window int    `placeholder:"N" help:"Cut lines over N tokens into pieces of N and average them."`
 }
@@ -47,7 +47,7 @@ func (cmd *embedCmd) Run(c *call) error {
 		return err
 	}
 	pool := map[string]model.Pool{"mean": model.PoolMean, "content": model.PoolContent, "first": model.PoolFirst}[cmd.Pool]
-	encoder, err := model.Load(cmd.Model, model.WithThreads(c.kernelThreads()), model.WithDevice(cmd.Device), model.WithPool(pool), model.WithWindow(cmd.Window))
+	encoder, err := model.Load(cmd.Model, model.WithThreads(c.kernelThreads()), model.WithDevice(cmd.Device), model.WithPool(pool), model.WithWindow(cmd.Window), model.WithDType(cmd.DType))
 	if err != nil {
 		return err
 	}

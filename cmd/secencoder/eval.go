@@ -14,6 +14,7 @@ type intrinsicCmd struct {
 	Context   int      `placeholder:"N" help:"Longest piece in tokens (default: the model's training context, else 512)."`
 	Pieces    *int     `placeholder:"N" help:"Most pieces of each set, a sample fixed by the seed (default: all)."`
 	MaxTokens *int64   `placeholder:"N" help:"Most tokens of each set, a sample fixed by the seed (default: all)."`
+	DType     string   `name:"dtype" enum:"f32,bf16" default:"f32" placeholder:"D" help:"Type of activations, f32 or bf16."`
 	Draws     *int     `placeholder:"N" help:"Bootstrap draws of the intervals (default 1,000)."`
 	JSON      bool     `name:"json" help:"One JSON document on stdout."`
 	CSV       string   `name:"csv" placeholder:"FILE" help:"Append a row for each figure."`
@@ -30,7 +31,7 @@ func (cmd *intrinsicCmd) Run(c *call) error {
 		return err
 	}
 	o := eval.Options{
-		Models: cmd.Model, Data: cmd.Data, Sets: cmd.Sets, Context: cmd.Context, Seed: c.seed(), Threads: c.kernelThreads(),
+		Models: cmd.Model, Data: cmd.Data, Sets: cmd.Sets, Context: cmd.Context, DType: cmd.DType, Seed: c.seed(), Threads: c.kernelThreads(),
 	}
 	if cmd.Pieces != nil {
 		o.Pieces = *cmd.Pieces
