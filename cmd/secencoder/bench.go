@@ -119,12 +119,21 @@ func profile(name string) (stop func() error, err error) {
 
 func printBench(out io.Writer, r *bench.Result) error {
 	var b strings.Builder
-	dtype := ""
-	if d, ok := r.Settings["dtype"]; ok {
-		dtype = fmt.Sprintf(", %v", d)
+	threads := fmt.Sprintf("%d threads", r.Machine.Threads)
+	if r.Machine.Threads == 1 {
+		threads = "1 thread"
 	}
-	fmt.Fprintf(&b, "%s%s on %s, kernels %s, %s\n\n", r.What, dtype, r.Machine.Processor, r.Machine.Kernels,
-		map[bool]string{true: "1 thread", false: fmt.Sprintf("%d threads", r.Machine.Threads)}[r.Machine.Threads == 1])
+	if r.Machine.Kernels != "" {
+		threads = "kernels " + r.Machine.Kernels + ", " + threads
+	}
+	fmt.Fprintf(&b, "%s on %s, %s\n", r.What, r.Machine.Processor, threads)
+	var settings []string
+	for _, name := range []string{"size", "context", "tokens", "dtype", "vocab_size", "recompute"} {
+		if v, ok := r.Settings[name]; ok {
+			settings = append(settings, fmt.Sprintf("%s %v", strings.ReplaceAll(name, "_", " "), v))
+		}
+	}
+	fmt.Fprintf(&b, "%s\n\n", strings.Join(settings, ", "))
 	table(&b, "case\tthreads\tmedian\tbest tenth\tper CPU s\tunit\tshare of peak\tbest tenth\tslices\t", len(r.Slices), func(i int) string {
 		s := r.Slices[i]
 		perCPU := "-"
@@ -145,6 +154,9 @@ func printBench(out io.Writer, r *bench.Result) error {
 	if v := r.Bounds; v != nil {
 		fmt.Fprintf(&b, "bounds of a run: %.2f ms to read %s of weights once, %.2f ms for %.2f GFLOP; it takes %.2f times the larger (best tenths: %.2f)\n",
 			1e3*v.WeightSeconds, units.FormatSize(int64(v.WeightBytes)), 1e3*v.ProductSeconds, v.GFLOP, v.TimesOfBound, v.TimesOfBoundOfBests)
+	}
+	if gflop, ok := r.Settings["gflop_a_step"].(float64); ok {
+		fmt.Fprintf(&b, "%.1f GFLOP in %.3f s, ", gflop, r.Slices[0].Seconds)
 	}
 	if r.GFLOPS > 0 {
 		fmt.Fprintf(&b, "%.1f GFLOP/s in the median, ", r.GFLOPS)
