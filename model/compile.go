@@ -73,8 +73,11 @@ type CompileOptions struct {
 	// Positions are the projected position tables of the parameters, shared by inference plans (ProjectPositions). Without
 	// them every run projects anew, as it must where parameters change.
 	Positions *Positions
-	Device    *device.Device // for PlanBytes; nil: the default one
-	Poison    bool           // fill memory that holds nothing with NaN, to find reads of it
+	// Packs hold the weights of products in the order in which kernels read them, shared by inference plans of one device.
+	// Without them every call packs its weights anew, as it must where parameters change.
+	Packs  *exec.Packs
+	Device *device.Device // for PlanBytes; nil: the default one
+	Poison bool           // fill memory that holds nothing with NaN, to find reads of it
 }
 
 // ParseDType returns the type of activations that options call name: "f32" or "bf16".
@@ -134,6 +137,8 @@ func (o *CompileOptions) check(cfg *Config) error {
 		return fmt.Errorf("plan: dropout in mode %v, which computes no gradients", o.Mode)
 	case o.Positions != nil && o.differentiates():
 		return errors.New("plan: shared position tables have no gradient")
+	case o.Packs != nil && o.differentiates():
+		return errors.New("plan: packed weights follow no update")
 	}
 	return nil
 }
@@ -220,7 +225,7 @@ func lossKind(cfg *Config, soft bool) (kernel.LossKind, error) {
 // size limits it.
 func program(g *graph, keep []*G.Node, dev *device.Device, o CompileOptions, others int64) (*exec.Program, error) {
 	compile := func(p exec.Policy) (*exec.Program, error) {
-		return exec.Compile(g.Graph, exec.Options{Device: dev, Recompute: p, Keep: keep, Poison: o.Poison})
+		return exec.Compile(g.Graph, exec.Options{Device: dev, Recompute: p, Keep: keep, Packs: o.Packs, Poison: o.Poison})
 	}
 	policy, limit, err := parseMemory(o.Memory, o.Recompute, others)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/secencoder/secencoder/internal/device"
+	"github.com/secencoder/secencoder/internal/exec"
 	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/tokenizer"
 )
@@ -16,7 +17,8 @@ import (
 type Encoder struct {
 	folder *Folder
 	dev    *device.Device
-	pos    *Positions // projected once; nil without position terms
+	pos    *Positions  // projected once; nil without position terms
+	packs  *exec.Packs // weights packed once
 	dtype  kernel.DType
 	opt    options
 
@@ -99,7 +101,7 @@ func Load(path string, opts ...Option) (_ *Encoder, err error) {
 	if err != nil {
 		return nil, errors.Join(err, dev.Close(), f.Close())
 	}
-	return &Encoder{folder: f, dev: dev, pos: pos, dtype: dtype, opt: o, tok: f.Tokenizer.NewEncoder()}, nil
+	return &Encoder{folder: f, dev: dev, pos: pos, packs: exec.NewPacks(dev), dtype: dtype, opt: o, tok: f.Tokenizer.NewEncoder()}, nil
 }
 
 // Close frees the model. No method may be called after it, nor while one is running.
@@ -115,6 +117,7 @@ func (e *Encoder) Close() error {
 		errs = append(errs, c.plan.Close())
 	}
 	e.plans = nil
+	errs = append(errs, e.packs.Close())
 	if e.pos != nil {
 		errs = append(errs, e.pos.Close())
 	}

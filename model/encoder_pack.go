@@ -2,10 +2,12 @@ package model
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/secencoder/secencoder/internal/device"
+	"github.com/secencoder/secencoder/internal/units"
 )
 
 // packer fills passes with lines, in order, and scatters the vectors of their pieces.
@@ -160,16 +162,16 @@ func (e *Encoder) plan(mode Mode, tokens, masked int) (*Plan, error) {
 			return nil, err
 		}
 	}
-	o := CompileOptions{Tokens: T, Mode: mode, Pool: e.opt.pool, Positions: e.pos, Device: e.dev, DType: e.dtype}
+	o := CompileOptions{Tokens: T, Mode: mode, Pool: e.opt.pool, Positions: e.pos, Packs: e.packs, Device: e.dev, DType: e.dtype}
 	if masked > 0 {
 		o.MaskedCap = planTokens(masked)
-	}
-	if err := e.checkMemory(o); err != nil {
-		return nil, err
 	}
 	plan, err := Compile(e.dev, e.folder.Config, e.folder.Params, o)
 	if err != nil {
 		return nil, err
+	}
+	if err := e.checkMemory(plan, T); err != nil {
+		return nil, errors.Join(err, plan.Close())
 	}
 	e.plans = slices.Insert(e.plans, 0, &cachedPlan{mode, T, o.MaskedCap, plan})
 	return plan, nil
@@ -183,11 +185,8 @@ func (e *Encoder) dropPlan() error {
 
 // checkMemory refuses a plan that does not fit the memory that is there, with both numbers. Plans that stay from before
 // are given up first.
-func (e *Encoder) checkMemory(o CompileOptions) error {
-	need, err := PlanBytes(e.folder.Config, o)
-	if err != nil {
-		return err
-	}
+func (e *Encoder) checkMemory(p *Plan, tokens int) error {
+	need := p.Bytes() + max(0, p.PackBytes()-e.packs.Bytes())
 	for {
 		have, err := device.AvailableMemory()
 		if err != nil {
@@ -197,7 +196,7 @@ func (e *Encoder) checkMemory(o CompileOptions) error {
 			return nil
 		}
 		if len(e.plans) == 0 {
-			return fmt.Errorf("a pass of %d tokens needs %d bytes, %d are available", o.Tokens, need, have)
+			return fmt.Errorf("a pass of %d tokens needs %s, %s are available", tokens, units.FormatSize(need), units.FormatSize(have))
 		}
 		if err := e.dropPlan(); err != nil {
 			return err

@@ -81,6 +81,32 @@ func TestEmbedEqualsHuggingFace(t *testing.T) {
 	}
 }
 
+// BF16 vectors are those of HF but for roundings: a mean over tokens of hidden states, each within the bound of
+// TestParityHalf, as vectors. A type that is none is refused.
+func TestEmbedInHalf(t *testing.T) {
+	want := loadExpected(t)
+	e := load(t, WithDType("bf16"), WithKernels(halfKernels))
+	got, err := e.Embed(context.Background(), want.Lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, vector := range want.Vectors {
+		var off, size float64
+		for j, x := range vector {
+			off += (float64(got[i][j]) - x) * (float64(got[i][j]) - x)
+			size += x * x
+		}
+		share := math.Sqrt(off / size)
+		within(t, want.Lines[i], share, halfRMS*math.Sqrt(float64(4*(e.Config().NumHiddenLayers+1))))
+		if share < halfRMS/16 {
+			t.Errorf("line %d differs by %.1e: is that BF16?", i, share)
+		}
+	}
+	if _, err := Load(hfFolder("legacy"), WithDType("f16")); err == nil || err.Error() != `dtype is "f16", want f32 or bf16` {
+		t.Errorf("f16: %v", err)
+	}
+}
+
 func TestEmbedPools(t *testing.T) {
 	lines := []string{"sshd[1]: Failed password", "", "x"}
 	e := load(t)

@@ -122,13 +122,67 @@ func TestParityHalfBesideAutocast(t *testing.T) {
 	})
 }
 
+// halfKernels is a family with BF16 of every kernel.
+const halfKernels = "ref"
+
 // overHalfFamilies is overFamilies for BF16.
 func overHalfFamilies(t *testing.T, name string, test func(t *testing.T, dev *device.Device)) {
 	t.Helper()
-	for _, family := range []string{"ref"} {
+	for _, family := range []string{halfKernels} {
 		t.Run(name+"/"+family, func(t *testing.T) {
 			t.Parallel()
 			test(t, openFamily(t, family))
+		})
+	}
+}
+
+// P8 and P8qa: the heads whose logits are float32 behind BF16 hidden states, and those behind pooled vectors, which are
+// float32 throughout.
+func TestParityHalfHeads(t *testing.T) {
+	for _, tc := range []struct {
+		golden, kind string
+		mode         Mode
+		labels       int
+	}{{"P8", "sequence", ModeSequence, 3}, {"P8", "token", ModeToken, 5}, {"P8qa", "ragged", ModeQuestion, 2}} {
+		g := openGolden(t, tc.golden)
+		overHalfFamilies(t, tc.kind, func(t *testing.T, dev *device.Device) {
+			h := *g
+			h.cfg = g.cfg.Clone()
+			var b *Batch
+			heads := Heads{Question: true}
+			if tc.mode == ModeQuestion {
+				b = &Batch{IDs: g.i32(t, tc.kind+".ids"), Offsets: g.i32(t, tc.kind+".offsets"), Spans: g.i32(t, tc.kind+".spans")}
+			} else {
+				h.cfg.NumLabels = tc.labels
+				heads = Heads{Sequence: tc.labels}
+				if tc.mode == ModeToken {
+					heads = Heads{Token: tc.labels}
+				}
+				b = goldenBatch(t, g)
+				b.Masked, b.Labels, b.ClassLabels = nil, nil, g.i32(t, tc.kind+".labels")
+			}
+			p := counterParams(t, &h, heads)
+			if err := p.AllocateGrads(); err != nil {
+				t.Fatal(err)
+			}
+			plan := compile(t, dev, p, CompileOptions{Tokens: len(b.IDs) + spare, Mode: tc.mode, Train: true, DType: kernel.BF16})
+			run(t, plan, b)
+			p.ZeroAnalyticGrads()
+			logits := h.deviation(t, tc.kind+".logits", "", plan.Logits())
+			within(t, "logits", logits.rms/logits.size, halfRMS*math.Sqrt(float64(4*(h.cfg.NumHiddenLayers+3))))
+			within(t, "loss", math.Abs(float64(plan.Loss())-g.f64(t, tc.kind+".loss")[0]), 0x1p-8)
+			worst := 0.0
+			for _, x := range p.Tensors() {
+				key := tc.kind + ".grad." + x.Name
+				if !g.has(key) && !g.has(key+"@s") {
+					continue
+				}
+				if d := g.deviation(t, key, x.Name, p.Grad(x.Name)); d.size > 1e-10 {
+					within(t, key, d.rms/d.size, 0x1p-5)
+					worst = max(worst, d.rms/d.size)
+				}
+			}
+			t.Logf("share of the size: logits %.1e, gradients %.1e", logits.rms/logits.size, worst)
 		})
 	}
 }

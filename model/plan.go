@@ -244,6 +244,9 @@ func (pl *Plan) Logits() []float32 {
 // Bytes returns the memory that the plan takes at its first run, without parameters.
 func (pl *Plan) Bytes() int64 { return pl.prog.Bytes() }
 
+// PackBytes returns the memory that CompileOptions.Packs will hold for this plan alone.
+func (pl *Plan) PackBytes() int64 { return pl.prog.PackBytes() }
+
 // Policy returns what is computed again for the backward pass.
 func (pl *Plan) Policy() exec.Policy { return pl.prog.Policy() }
 
