@@ -111,7 +111,7 @@ func Prims() blocked.Prims {
 	p := avx512.Prims()
 	p.Name = "amx"
 	p.Half = blocked.Format{
-		MR: 32, NR: 32, KR: 32, Half: true, Depth: 384,
+		MR: 32, NR: 32, KR: 32, Half: true, Depth: 384, Rows: 256,
 		PackRows: packRows, PackCols: packCols, Tile: tile, Sweep: sweep,
 	}
 	return p

@@ -29,9 +29,9 @@ type tracer struct {
 }
 
 // Run starts command and waits for its end. Tile instructions that the processor refuses are executed here; all else the
-// child does itself, and every signal but theirs reaches it. It returns the number of tile instructions. The error is
-// ErrNotPermitted where ptrace is, an *exec.ExitError-like message where the child failed, and a message with the
-// *Fault where an instruction was wrong: the child is dead then.
+// child does itself, and every signal but theirs reaches it. It returns the number of tile instructions. The error wraps
+// ErrNotPermitted where this process may not trace another; it says how the child ended when that was not with exit code
+// 0; and it wraps a *Fault, with the place, where a tile instruction was wrong: the child is dead then.
 //
 // The command's Stdout and Stderr must be nil or files.
 func Run(command *exec.Cmd) (instructions int, err error) {
