@@ -52,6 +52,9 @@ func Compile(g *op.Graph, o Options) (*Program, error) {
 	if err := g.Err(); err != nil {
 		return nil, fmt.Errorf("compile: %w", err)
 	}
+	if o.Packs != nil && g.Loss() != nil {
+		return nil, errors.New("compile: packed weights follow no update, so they have no place beside gradients")
+	}
 	keep := map[*G.Node]bool{}
 	for _, n := range o.Keep {
 		if n == nil {
@@ -70,7 +73,7 @@ func Compile(g *op.Graph, o Options) (*Program, error) {
 		return nil, fmt.Errorf("compile: %w", err)
 	}
 	p := &Program{
-		graph: g, dev: o.Device, table: o.Device.Kernels(), policy: o.Recompute, poison: o.Poison || invariants,
+		graph: g, dev: o.Device, table: o.Device.Kernels(), policy: o.Recompute, poison: o.Poison || invariants, packs: o.Packs,
 		leaves: map[*G.Node]kernel.Buf{}, grads: map[*G.Node]kernel.Buf{},
 		inputs: map[*G.Node]*block{}, values: map[*G.Node]*block{}, consts: map[*block]float32{},
 	}

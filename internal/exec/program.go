@@ -29,6 +29,7 @@ type Options struct {
 	Device    *device.Device
 	Recompute Policy
 	Keep      []*G.Node // values that Value gives after a run; the loss is always among them
+	Packs     *Packs    // of weights that do not change, or nil; not with gradients
 	Poison    bool      // fill memory that holds nothing with NaN; on under the build tag invariants
 
 	sumsApart bool // every sum of gradients is a step of its own, for tests
@@ -41,6 +42,7 @@ type Program struct {
 	table  kernel.Kernels
 	policy Policy
 	poison bool
+	packs  *Packs
 
 	steps  []*step
 	blocks []*block
@@ -255,6 +257,9 @@ func (p *Program) link() error {
 			work = p.buf(s.work)
 		}
 		s.run.Bind(in, out, work)
+		if err := p.pack(s); err != nil {
+			return err
+		}
 		if s.unit.addend != nil && !s.into {
 			plus, err := p.resolve([]place{s.plus})
 			if err != nil {

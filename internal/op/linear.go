@@ -56,7 +56,7 @@ func (g *Graph) linear(name string, x *G.Node, l Dense, thirds int) *G.Node {
 		return nil
 	}
 	f := linearStep{bias: l.B != nil}
-	f.LinearArgs = kernel.LinearArgs{Rows: l.Rows, N: l.N, In: inW, Out: out, Act: l.Act, Drop: l.Drop}
+	f.LinearArgs = kernel.LinearArgs{X: of(DTypeOf(x)), Rows: l.Rows, N: l.N, In: inW, Out: out, Act: l.Act, Drop: l.Drop}
 	wrt := []*G.Node{x, l.W}
 	if l.learns() {
 		wrt = append(wrt, l.B)
