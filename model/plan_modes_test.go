@@ -265,6 +265,30 @@ func TestSharedPositionsGiveTheSameBits(t *testing.T) {
 	}
 }
 
+// Activations of BF16 take half the bytes, under every policy; what does not halve (statistics, inputs, sums of attention)
+// is a few hundredths of a plan of base.
+func TestHalfTakesHalfTheMemory(t *testing.T) {
+	c, _, err := Preset("base", 29_952)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, policy := range exec.Policies {
+		var bytes [2]int64
+		for i, dtype := range []kernel.DType{kernel.F32, kernel.BF16} {
+			o := CompileOptions{Tokens: 8192, Mode: ModeTrain, Dropout: true, Recompute: policy, DType: dtype}
+			if bytes[i], err = PlanBytes(c, o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if share := float64(bytes[1]) / float64(bytes[0]); share > 0.53 {
+			t.Errorf("%v: %d bytes in bf16, %d in f32: a share of %.3f", policy, bytes[1], bytes[0], share)
+		}
+	}
+	if _, err := PlanBytes(c, CompileOptions{Tokens: 64, Mode: ModeTrain, DType: kernel.I16}); err == nil || !strings.Contains(err.Error(), "want f32 or bf16") {
+		t.Errorf("activations of int16: %v", err)
+	}
+}
+
 func TestMemoryOptions(t *testing.T) {
 	c := planConfig(nil)
 	d := openDevice(t, "", 2)
