@@ -230,7 +230,7 @@ func (e *evaluation) model(ctx context.Context, path string) (err error) {
 		}
 		work := setWork{
 			e: e, name: split.String(), sources: shards.Sources(), docs: docs, scorer: scorer, vocabulary: vocabulary,
-			lengths: tokenLengths(m.tokenizer), base: e.baselines[key], threads: max(1, m.threads), total: 2 * shards.Tokens(),
+			lengths: tokenLengths(m.tokenizer), base: e.baselines[key], threads: max(1, m.threads), tokens: shards.Tokens(),
 			site: uint32(2 * i),
 			options: batch.EvaluationOptions{
 				Context: r.Context, T: tokens, Seed: e.o.Seed, Pieces: e.o.Pieces, Tokens: e.o.MaxTokens,
@@ -329,15 +329,25 @@ type setWork struct {
 	lengths    []int32
 	base       *[2]*baseline // nil without a train split
 	threads    int
-	total      int64 // tokens to come, both mask sets, for progress
+	tokens     int64 // of the whole set, bare
 	site       uint32
 	options    batch.EvaluationOptions
 }
 
+// share returns how much of a walk is done: of the sample where it is one, else of the set.
+func (w *setWork) share(c batch.Counts) float64 {
+	share := 0.0
+	for _, limit := range [][2]int64{{c.Tokens, w.tokens}, {c.Pieces, int64(w.options.Pieces)}, {c.Tokens, w.options.Tokens}} {
+		if limit[1] > 0 {
+			share = max(share, float64(limit[0])/float64(limit[1]))
+		}
+	}
+	return min(1, share)
+}
+
 func (w *setWork) run(ctx context.Context) (*SetReport, error) {
 	report := &SetReport{Sources: map[string]*SourceReport{}}
-	done := int64(0)
-	for _, mask := range []batch.MaskSet{batch.Content, batch.All} {
+	for pass, mask := range []batch.MaskSet{batch.Content, batch.All} {
 		o := w.options
 		o.Mask.Set = mask
 		var measured *measurement
@@ -350,9 +360,9 @@ func (w *setWork) run(ctx context.Context) (*SetReport, error) {
 			if w.base != nil {
 				base = w.base[mask]
 			}
-			if measured, err = measure(ctx, w.scorer, walk, w.lengths, base, func(tokens int) {
-				done += int64(tokens)
-				w.e.o.Progress(w.name, min(done, w.total), w.total)
+			if measured, err = measure(ctx, w.scorer, walk, w.lengths, base, func() {
+				const whole = 1_000_000
+				w.e.o.Progress(w.name, int64(whole*(float64(pass)+w.share(walk.Counts()))), 2*whole)
 			}); err != nil {
 				return nil, err
 			}

@@ -334,3 +334,26 @@ func TestContextWithinAbsolutePositions(t *testing.T) {
 		t.Errorf("context 41: %v", err)
 	}
 }
+
+// A sample is done when its pieces are, however many the set has.
+func TestProgressOfASample(t *testing.T) {
+	tok := train(t, 320, line(1), line(2), line(3))
+	for _, pieces := range []int{0, 3} {
+		last := map[string]float64{}
+		intrinsic(t, Options{
+			Models: []string{"toy"}, Data: makeData(t, tok), Threads: 1, Draws: 10, Pieces: pieces, open: toyOpener(tok),
+			Progress: func(stage string, done, total int64) {
+				share := float64(done) / float64(total)
+				if share < last[stage] {
+					t.Errorf("%d pieces: %s goes back from %v to %v", pieces, stage, last[stage], share)
+				}
+				last[stage] = share
+			},
+		})
+		for _, set := range []string{"idts", "odts"} {
+			if last[set] != 1 {
+				t.Errorf("%d pieces: %s ends at %v", pieces, set, last[set])
+			}
+		}
+	}
+}
