@@ -77,7 +77,7 @@ func Compile(g *op.Graph, o Options) (*Program, error) {
 		leaves: map[*G.Node]kernel.Buf{}, grads: map[*G.Node]kernel.Buf{},
 		inputs: map[*G.Node]*block{}, values: map[*G.Node]*block{}, consts: map[*block]float32{},
 	}
-	if !o.sumsApart && g.Activations == kernel.BF16 {
+	if !o.sumsApart {
 		units = fuse(g, units, keep)
 	}
 	e := newEmitter(p, units, keep)
