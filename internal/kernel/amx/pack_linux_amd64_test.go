@@ -107,6 +107,25 @@ func TestPackSpecialValues(t *testing.T) {
 	}
 }
 
+// Nothing is read behind the source or written behind the panel: there is no memory.
+func TestPackStaysInside(t *testing.T) {
+	vectors(t)
+	f := Prims().Half
+	for _, width := range []int{heightA, widthB} {
+		for _, s := range [][2]int{{16, 32}, {width, 64}, {3, 5}, {15, 33}, {width - 1, 95}} {
+			rows, k := s[0], s[1]
+			single := guarded(t, rows*k)
+			half := halves(guarded(t, (rows*k+1)/2))
+			half = half[len(half)-rows*k:]
+			dst := guarded(t, f.Len(width, k))
+			for _, v := range []blocked.Values{{F32: single}, {BF16: half}} {
+				packRows(dst, width, v, 0, k, rows, k)
+				packCols(dst, width, v, 0, rows, rows, k)
+			}
+		}
+	}
+}
+
 func TestPackRefusesShortOperands(t *testing.T) {
 	vectors(t)
 	for i, f := range []func(){

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/kernel/blocked"
@@ -26,18 +27,25 @@ type product struct {
 	packedB      []float32
 	stride       int
 	bias         []float32
-	add          bool
+	add, exact   bool
 	old          []float32
 }
 
 const margin = 5
 
-func newProduct(random *rand.Rand, m, n, k int, bias, add bool) *product {
-	p := &product{m: m, n: n, k: k, ldc: n + random.IntN(4), add: add}
+// newProduct returns a product of normal variates, or of small integers, whose sums are exact.
+func newProduct(random *rand.Rand, m, n, k int, bias, add, exact bool) *product {
+	p := &product{m: m, n: n, k: k, ldc: n + random.IntN(4), add: add, exact: exact}
+	number := func() float32 {
+		if exact {
+			return float32(random.IntN(9) - 4)
+		}
+		return float32(random.NormFloat64())
+	}
 	fill := func(n int) []bf16.BF16 {
 		s := make([]bf16.BF16, n)
 		for i := range s {
-			s[i] = bf16.FromFloat32(float32(random.NormFloat64()))
+			s[i] = bf16.FromFloat32(number())
 		}
 		return s
 	}
@@ -57,7 +65,7 @@ func newProduct(random *rand.Rand, m, n, k int, bias, add bool) *product {
 	if bias {
 		p.bias = make([]float32, n)
 		for j := range p.bias {
-			p.bias[j] = float32(random.NormFloat64())
+			p.bias[j] = number()
 		}
 	}
 	p.old = make([]float32, margin+(m-1)*p.ldc+n+margin)
@@ -67,7 +75,7 @@ func newProduct(random *rand.Rand, m, n, k int, bias, add bool) *product {
 	for i := range m {
 		for j := range n {
 			if add {
-				p.old[margin+i*p.ldc+j] = float32(random.NormFloat64())
+				p.old[margin+i*p.ldc+j] = number()
 			}
 		}
 	}
@@ -81,9 +89,13 @@ func (p *product) run(choice *chooser) []float32 {
 	return c
 }
 
-// check compares with sums in float64: k roundings in whatever order the processor adds, three at the end.
+// check compares with sums in float64: k roundings in whatever order the processor adds, three at the end; none where
+// every sum is exact.
 func (p *product) check(c []float32) error {
 	u := float64(p.k+8) * 0x1p-24
+	if p.exact {
+		u = 0
+	}
 	for at, x := range c {
 		i, j := (at-margin)/p.ldc, (at-margin)%p.ldc
 		if at < margin || at >= len(c)-margin || j >= p.n {
@@ -143,7 +155,7 @@ func TestSweep(t *testing.T) {
 					continue
 				}
 				flags := random.IntN(5)
-				p := newProduct(random, m, n, k, flags&1 > 0, flags&2 > 0)
+				p := newProduct(random, m, n, k, flags&1 > 0, flags&2 > 0, random.IntN(2) > 0)
 				name := fmt.Sprintf("%d×%d×%d, bias %v, add %v", m, n, k, p.bias != nil, p.add)
 				blockedC, deepC := p.run(fixed(false)), p.run(fixed(true))
 				if err := p.check(blockedC); err != nil {
@@ -164,7 +176,7 @@ func TestSweepOfSeveralCalls(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(8, 8))
 	for _, s := range [][3]int{{70, 200, 1500}, {70, 100, 1500}, {33, 33, 512 * 32}, {9, 17, 600 * 32}, {520 * 32, 20, 20}} {
-		p := newProduct(random, s[0], s[1], s[2], true, true)
+		p := newProduct(random, s[0], s[1], s[2], true, true, true)
 		one := p.run(fixed(false))
 		if err := p.check(one); err != nil {
 			t.Fatalf("%v: %v", s, err)
@@ -179,11 +191,57 @@ func TestSweepOfSeveralCalls(t *testing.T) {
 	}
 }
 
+// guarded returns n words at the very end of accessible memory.
+func guarded(t *testing.T, n int) []float32 {
+	t.Helper()
+	page := os.Getpagesize()
+	size := (4*n + page - 1) / page * page
+	memory, err := syscall.Mmap(-1, 0, size+page, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mprotect(memory[size:], syscall.PROT_NONE); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Munmap(memory); err != nil {
+			t.Error(err)
+		}
+	})
+	return unsafe.Slice((*float32)(unsafe.Pointer(&memory[size-4*n])), n)
+}
+
+// Nothing is read or written behind an operand: behind each of them is no memory.
+func TestSweepStaysInside(t *testing.T) {
+	if !tiles(t) {
+		return
+	}
+	random := rand.New(rand.NewPCG(13, 13))
+	for _, s := range [][3]int{{1, 1, 1}, {32, 16, 32}, {33, 17, 33}, {64, 48, 320}, {47, 49, 40}} {
+		p := newProduct(random, s[0], s[1], s[2], true, true, true)
+		for _, operand := range []*[]float32{&p.packedA, &p.packedB, &p.bias} {
+			safe := guarded(t, len(*operand))
+			copy(safe, *operand)
+			*operand = safe
+		}
+		for _, deep := range []bool{false, true} {
+			whole := append([]float32(nil), p.old...)
+			c := guarded(t, (p.m-1)*p.ldc+p.n)
+			copy(c, whole[margin:])
+			sweepBy(fixed(deep), p.m, p.n, p.k, p.packedA, p.packedB, p.stride, c, p.ldc, p.bias, p.add)
+			copy(whole[margin:], c)
+			if err := p.check(whole); err != nil {
+				t.Fatalf("%v: %v", s, err)
+			}
+		}
+	}
+}
+
 func TestTile(t *testing.T) {
 	if !tiles(t) {
 		return
 	}
-	p := newProduct(rand.New(rand.NewPCG(9, 9)), 20, 27, 70, true, true)
+	p := newProduct(rand.New(rand.NewPCG(9, 9)), 20, 27, 70, true, true, false)
 	c := append([]float32(nil), p.old...)
 	Prims().Half.Tile(p.k, p.packedA, p.packedB, p.stride, c[margin:len(c)-margin], p.ldc, p.bias, p.m, p.n, p.add)
 	if err := p.check(c); err != nil {
@@ -193,7 +251,7 @@ func TestTile(t *testing.T) {
 
 func TestSweepRefusesShortOperands(t *testing.T) {
 	vectors(t)
-	p := newProduct(rand.New(rand.NewPCG(10, 10)), 33, 33, 33, true, false)
+	p := newProduct(rand.New(rand.NewPCG(10, 10)), 33, 33, 33, true, false, false)
 	c := make([]float32, 32*p.ldc+33)
 	for i, f := range []func(){
 		func() { sweep(p.m, p.n, p.k, p.packedA[1:], p.packedB, p.stride, c, p.ldc, p.bias, false) },
@@ -218,7 +276,7 @@ func TestSweepAllocatesNothing(t *testing.T) {
 	if !tiles(t) {
 		return
 	}
-	p := newProduct(rand.New(rand.NewPCG(11, 11)), 40, 40, 40, true, false)
+	p := newProduct(rand.New(rand.NewPCG(11, 11)), 40, 40, 40, true, false, false)
 	c := make([]float32, 39*p.ldc+40)
 	if n := testing.AllocsPerRun(1, func() {
 		for range 20 {
@@ -236,7 +294,7 @@ func TestSweepUnderSignals(t *testing.T) {
 		return
 	}
 	random := rand.New(rand.NewPCG(12, 12))
-	p := newProduct(random, 64, 64, 256, true, false)
+	p := newProduct(random, 64, 64, 256, true, false, false)
 	want := p.run(fixed(false))
 	signals := make(chan os.Signal, 100)
 	signal.Notify(signals, syscall.SIGUSR1)

@@ -258,25 +258,27 @@ func TestSpecialValues(t *testing.T) {
 	tiny := math.Float32frombits(0x00400000) // a denormal of bfloat16
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
 	for _, c := range []struct{ a, b, c, want float32 }{
-		{tiny, 1, 0, 0}, {1, -tiny, 2, 2}, {0, 1, tiny, 0}, {0, 1, -tiny, 0},
+		{tiny, 1, 0, 0}, {1, -tiny, 2, 2}, {tiny, 0x1p20, 0, 0}, {0x1p20, tiny, 1, 1}, {0, 1, tiny, 0}, {0, 1, -tiny, 0},
 		{0x1p-70, 0x1p-70, 0, 0}, {0x1p-63, 0x1p-63, 0, 0x1p-126}, {0x1p-64, 0x1p-63, 0, 0},
 		{inf, 1, 3, inf}, {inf, -2, 3, -inf}, {inf, 0, 3, nan}, {inf, 1, -inf, nan}, {nan, 1, 1, nan}, {0x1p100, 0x1p100, 0, inf},
 	} {
-		memory := make(page, 8192)
-		copy(memory, config([8]int{1, 1, 1}, [8]int{4, 4, 4}))
-		binary.LittleEndian.PutUint32(memory[64:], math.Float32bits(c.c))
-		binary.LittleEndian.PutUint16(memory[128:], bfloat(c.a))
-		binary.LittleEndian.PutUint16(memory[192:], bfloat(c.b))
-		var m Machine
-		if err := run(&m, memory, 64, Inst{Op: LDTILECFG, Address: at(0)},
-			Inst{Op: TILELOADD, Tile: 0, Address: matrix(64)}, Inst{Op: TILELOADD, Tile: 1, Address: matrix(128)},
-			Inst{Op: TILELOADD, Tile: 2, Address: matrix(192)}, Inst{Op: TDPBF16PS, Tile: 0, A: 1, B: 2},
-			Inst{Op: TILESTORED, Tile: 0, Address: matrix(64)}); err != nil {
-			t.Fatal(err)
-		}
-		got := math.Float32frombits(binary.LittleEndian.Uint32(memory[64:]))
-		if got != c.want && (got == got || c.want == c.want) {
-			t.Errorf("%v += %v·%v: %v, want %v", c.c, c.a, c.b, got, c.want)
+		for odd := range 2 {
+			memory := make(page, 8192)
+			copy(memory, config([8]int{1, 1, 1}, [8]int{4, 4, 4}))
+			binary.LittleEndian.PutUint32(memory[64:], math.Float32bits(c.c))
+			binary.LittleEndian.PutUint16(memory[128+2*odd:], bfloat(c.a))
+			binary.LittleEndian.PutUint16(memory[192+2*odd:], bfloat(c.b))
+			var m Machine
+			if err := run(&m, memory, 64, Inst{Op: LDTILECFG, Address: at(0)},
+				Inst{Op: TILELOADD, Tile: 0, Address: matrix(64)}, Inst{Op: TILELOADD, Tile: 1, Address: matrix(128)},
+				Inst{Op: TILELOADD, Tile: 2, Address: matrix(192)}, Inst{Op: TDPBF16PS, Tile: 0, A: 1, B: 2},
+				Inst{Op: TILESTORED, Tile: 0, Address: matrix(64)}); err != nil {
+				t.Fatal(err)
+			}
+			got := math.Float32frombits(binary.LittleEndian.Uint32(memory[64:]))
+			if got != c.want && (got == got || c.want == c.want) {
+				t.Errorf("%v += %v·%v: %v, want %v", c.c, c.a, c.b, got, c.want)
+			}
 		}
 	}
 }

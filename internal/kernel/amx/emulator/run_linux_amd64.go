@@ -4,10 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"runtime"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -24,6 +25,7 @@ type tracer struct {
 	pid     int
 	threads map[int]*Machine
 	started map[int]bool
+	kept    bool            // a thread ended with tiles configured
 	decoded map[uint64]Inst // by address, Len 0: no tile instruction; code does not change
 	count   int
 }
@@ -31,7 +33,8 @@ type tracer struct {
 // Run starts command and waits for its end. Tile instructions that the processor refuses are executed here; all else the
 // child does itself, and every signal but theirs reaches it. It returns the number of tile instructions. The error wraps
 // ErrNotPermitted where this process may not trace another; it says how the child ended when that was not with exit code
-// 0; and it wraps a *Fault, with the place, where a tile instruction was wrong: the child is dead then.
+// 0, or when one of its threads had not released its tiles; and it wraps a *Fault, with the place, where a tile
+// instruction was wrong: the child is dead then.
 //
 // The command's Stdout and Stderr must be nil or files.
 func Run(command *exec.Cmd) (instructions int, err error) {
@@ -64,21 +67,26 @@ func (t *tracer) run() error {
 		return errors.Join(fmt.Errorf("%w: %w", ErrNotPermitted, err), t.kill())
 	}
 	t.started[t.pid] = true
-	memory, err := os.OpenFile(fmt.Sprintf("/proc/%d/mem", t.pid), os.O_RDWR, 0)
-	if err != nil {
+	memory := process(t.pid)
+	var regs syscall.PtraceRegs
+	if err := syscall.PtraceGetRegs(t.pid, &regs); err != nil {
 		return errors.Join(fmt.Errorf("%w: %w", ErrNotPermitted, err), t.kill())
 	}
-	defer memory.Close()
+	if _, err := memory.ReadAt(make([]byte, 1), int64(regs.Rip)); err != nil {
+		return errors.Join(fmt.Errorf("%w: read the child's memory: %w", ErrNotPermitted, err), t.kill())
+	}
 	for tid, signal := t.pid, 0; ; {
 		if err := syscall.PtraceCont(tid, signal); err != nil && !errors.Is(err, syscall.ESRCH) { // gone: killed meanwhile
 			return errors.Join(fmt.Errorf("continue thread %d: %w", tid, err), t.kill())
 		}
+		var err error
 		if tid, err = t.wait(-1, &status); err != nil {
 			return fmt.Errorf("wait for the child: %w", err)
 		}
 		signal = 0
 		switch {
 		case status.Exited() || status.Signaled():
+			t.kept = t.kept || t.threads[tid] != nil && t.threads[tid].Configured()
 			delete(t.threads, tid)
 			delete(t.started, tid)
 			if tid != t.pid {
@@ -86,6 +94,9 @@ func (t *tracer) run() error {
 			}
 			if status.Signaled() || status.ExitStatus() != 0 {
 				return fmt.Errorf("the child ended with %v", describe(status))
+			}
+			if t.kept {
+				return errors.New("a thread ended with tiles configured: there is no TILERELEASE on some path")
 			}
 			return nil
 		case !status.Stopped():
@@ -176,6 +187,23 @@ func (t *tracer) step(tid int, memory Memory) (bool, error) {
 	return true, nil
 }
 
+// process is the memory of a process. Accesses obey the protection of pages, unlike those through /proc/PID/mem.
+type process int
+
+// ReadAt reads all of b or fails.
+func (p process) ReadAt(b []byte, at int64) (int, error) { return p.move(unix.ProcessVMReadv, b, at) }
+
+// WriteAt writes all of b or fails.
+func (p process) WriteAt(b []byte, at int64) (int, error) { return p.move(unix.ProcessVMWritev, b, at) }
+
+func (p process) move(f func(int, []unix.Iovec, []unix.RemoteIovec, uint) (int, error), b []byte, at int64) (int, error) {
+	n, err := f(int(p), []unix.Iovec{{Base: &b[0], Len: uint64(len(b))}}, []unix.RemoteIovec{{Base: uintptr(at), Len: len(b)}}, 0)
+	if err == nil && n < len(b) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
 // place names the function at an address, for which the child must be this very program.
 func place(at uint64) string {
 	if f := runtime.FuncForPC(uintptr(at)); f != nil {
@@ -189,8 +217,8 @@ func (t *tracer) decode(at uint64, memory Memory) (Inst, error) {
 		return i, nil
 	}
 	var code [15]byte
-	n, err := memory.ReadAt(code[:], int64(at))
-	if n == 0 && err != nil && !errors.Is(err, io.EOF) {
+	n, err := memory.ReadAt(code[:], int64(at)) // fewer than 15 bytes at the end of the code
+	if n == 0 {
 		return Inst{}, fmt.Errorf("read code at %#x: %w", at, err)
 	}
 	i, err := Decode(code[:n])
