@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/cpu"
 
+	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/kernel/blocked"
 )
 
@@ -58,47 +59,81 @@ func tile(k int, a, b []float32, _ int, c []float32, ldc int, bias []float32, m,
 	}
 }
 
-func packRows(dst []float32, width int, from blocked.Values, at, ld, rows, k int) {
-	if from.BF16 != nil {
-		portable.Single.PackRows(dst, width, from, at, ld, rows, k)
-		return
-	}
-	src := from.F32
-	if k == 0 {
-		return
-	}
-	_, _ = dst[k*width-1], src[at+(rows-1)*ld+k-1]
-	if width == 6 {
-		packRows8(ptr(dst), width, ptr(src[at:]), 4*ld, rows, k, 6)
-		return
-	}
-	for i := 0; i < width; i += 8 {
-		n := min(max(rows-i, 0), 8)
-		first := at
-		if n > 0 {
-			first += i * ld
+// source checks that a panel lies in dst and its elements lie in src, and returns where they start.
+func source[T any](dst []float32, words int, src []T, at, ld, rows, k int) *T {
+	_, _ = dst[words-1], src[at+(rows-1)*ld+k-1]
+	return &src[at]
+}
+
+func packRows(dst []float32, width int, src blocked.Values, at, ld, rows, k int) {
+	switch {
+	case k == 0:
+	case src.BF16 != nil:
+		packRowsWidened(dst, width, src.BF16, at, ld, rows, k)
+	case width == 6:
+		packRows8(ptr(dst), width, source(dst, k*width, src.F32, at, ld, rows, k), 4*ld, rows, k, 6)
+	default:
+		for i := 0; i < width; i += 8 {
+			first, n := at, min(max(rows-i, 0), 8)
+			if n > 0 {
+				first += i * ld
+			}
+			packRows8(ptr(dst[i:]), width, source(dst[i:], k*width-i, src.F32, first, ld, max(n, 1), k), 4*ld, n, k, 8)
 		}
-		packRows8(ptr(dst[i:]), width, ptr(src[first:]), 4*ld, n, k, 8)
 	}
 }
 
-func packCols(dst []float32, width int, from blocked.Values, at, ld, cols, k int) {
-	if from.BF16 != nil {
-		portable.Single.PackCols(dst, width, from, at, ld, cols, k)
-		return
+// packRowsWidened goes by way of float32 rows, 64 terms at a time.
+func packRowsWidened(dst []float32, width int, src []bf16.BF16, at, ld, rows, k int) {
+	const terms = 64
+	var wide [16 * terms]float32
+	for p := 0; p < k; p += terms {
+		n := min(terms, k-p)
+		for i := range rows {
+			widen(wide[i*terms:][:n], src[at+i*ld+p:][:n])
+		}
+		packRows(dst[p*width:], width, blocked.Values{F32: wide[:]}, 0, terms, rows, n)
 	}
-	src := from.F32
-	if k == 0 {
-		return
-	}
-	_, _ = dst[k*width-1], src[at+(k-1)*ld+cols-1]
+}
+
+func packCols(dst []float32, width int, src blocked.Values, at, ld, cols, k int) {
 	switch {
-	case cols == 16 && width == 16:
-		packCols16(ptr(dst), ptr(src[at:]), 4*ld, k)
-	case cols == 6 && width == 6:
-		packCols6(ptr(dst), ptr(src[at:]), 4*ld, k)
+	case k == 0:
+	case cols != width || width != 16 && width != 6:
+		portable.Single.PackCols(dst, width, src, at, ld, cols, k)
+	case src.BF16 != nil && width == 16:
+		packCols16Widened(ptr(dst), (*uint16)(source(dst, k*width, src.BF16, at, ld, k, cols)), 2*ld, k)
+	case src.BF16 != nil:
+		packCols6Widened(ptr(dst), (*uint16)(source(dst, k*width, src.BF16, at, ld, k, cols)), 2*ld, k)
+	case width == 16:
+		packCols16(ptr(dst), source(dst, k*width, src.F32, at, ld, k, cols), 4*ld, k)
 	default:
-		portable.Single.PackCols(dst, width, from, at, ld, cols, k)
+		packCols6(ptr(dst), source(dst, k*width, src.F32, at, ld, k, cols), 4*ld, k)
+	}
+}
+
+func packRowsHalf(dst []float32, width int, src blocked.Values, at, ld, rows, k int) {
+	packRows(dst, width, src, at, ld, rows, k)
+	if src.BF16 == nil {
+		roundAll(dst[:k*width])
+	}
+}
+
+func packColsHalf(dst []float32, width int, src blocked.Values, at, ld, cols, k int) {
+	packCols(dst, width, src, at, ld, cols, k)
+	if src.BF16 == nil {
+		roundAll(dst[:k*width])
+	}
+}
+
+// roundAll rounds x to BF16.
+func roundAll(x []float32) {
+	var half [512]bf16.BF16
+	for len(x) > 0 {
+		n := min(len(x), len(half))
+		narrow(half[:n], x[:n])
+		widen(x[:n], half[:n])
+		x = x[n:]
 	}
 }
 

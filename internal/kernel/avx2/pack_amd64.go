@@ -19,6 +19,16 @@ func packCols16(dst *float32, src *float32, ld int, k int)
 //go:noescape
 func packCols6(dst *float32, src *float32, ld int, k int)
 
+// packCols16Widened copies rows of that many elements, ld bytes apart, into a panel.
+//
+//go:noescape
+func packCols16Widened(dst *float32, src *uint16, ld int, k int)
+
+// packCols6Widened copies rows of that many elements, ld bytes apart, into a panel.
+//
+//go:noescape
+func packCols6Widened(dst *float32, src *uint16, ld int, k int)
+
 // addTransposed8 adds src[j·lds + i] to dst[i·ldd + j] for i, j < 8; strides in bytes.
 //
 //go:noescape

@@ -354,6 +354,57 @@ end:
 	VZEROUPPER
 	RET
 
+// func packCols16Widened(dst *float32, src *uint16, ld int, k int)
+// Requires: AVX, AVX2
+TEXT ·packCols16Widened(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ ld+16(FP), DX
+	MOVQ k+24(FP), CX
+
+one:
+	SUBQ      $0x01, CX
+	JL        end
+	VPMOVZXWD (SI), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VPMOVZXWD 16(SI), Y1
+	VPSLLD    $0x10, Y1, Y1
+	VMOVUPS   Y0, (DI)
+	VMOVUPS   Y1, 32(DI)
+	ADDQ      DX, SI
+	ADDQ      $0x40, DI
+	JMP       one
+
+end:
+	VZEROUPPER
+	RET
+
+// func packCols6Widened(dst *float32, src *uint16, ld int, k int)
+// Requires: AVX
+TEXT ·packCols6Widened(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ ld+16(FP), DX
+	MOVQ k+24(FP), CX
+
+one:
+	SUBQ      $0x01, CX
+	JL        end
+	VPMOVZXWD (SI), X0
+	VMOVD     8(SI), X1
+	VPMOVZXWD X1, X1
+	VPSLLD    $0x10, X0, X0
+	VPSLLD    $0x10, X1, X1
+	VMOVUPS   X0, (DI)
+	VMOVLPS   X1, 16(DI)
+	ADDQ      DX, SI
+	ADDQ      $0x18, DI
+	JMP       one
+
+end:
+	VZEROUPPER
+	RET
+
 // func addTransposed8(dst *float32, ldd int, src *float32, lds int)
 // Requires: AVX
 TEXT ·addTransposed8(SB), NOSPLIT, $0-32

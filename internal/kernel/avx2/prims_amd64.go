@@ -14,7 +14,7 @@ func Prims() blocked.Prims {
 	p := blocked.Portable()
 	p.Name, p.AddTransposed = "avx2", addTransposed
 	p.Single = blocked.Format{MR: 6, NR: 16, KR: 1, Depth: 256, PackRows: packRows, PackCols: packCols, Tile: tile}
-	p.Half = blocked.Format{MR: 6, NR: 16, KR: 1, Depth: 256, PackRows: portable.Half.PackRows, PackCols: portable.Half.PackCols, Tile: tile}
+	p.Half = blocked.Format{MR: 6, NR: 16, KR: 1, Depth: 256, PackRows: packRowsHalf, PackCols: packColsHalf, Tile: tile}
 	p.Widen, p.Narrow, p.Rows = widen, narrow, rows()
 	p.Add = func(dst, a, b []float32) { vecAdd(ptr(dst), at(a, dst), at(b, dst), len(dst)) }
 	p.Scale = func(dst, x []float32, a float32) { vecScale(ptr(dst), at(x, dst), a, len(dst)) }

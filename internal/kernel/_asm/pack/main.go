@@ -26,7 +26,8 @@ func main() {
 		}
 	case "avx2":
 		packRows2()
-		packCols2()
+		packCols2(false)
+		packCols2(true)
 		addTransposed2()
 	default:
 		panic("unknown instruction set " + *isa)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
@@ -159,11 +161,14 @@ func packRows2() {
 	RET()
 }
 
-// packCols2 writes the two whole panels: 16 columns of B, 6 of A.
-func packCols2() {
+// packCols2 writes the two whole panels: 16 columns of B, 6 of A, from float32 and from BF16.
+func packCols2(widened bool) {
 	for _, width := range []int{16, 6} {
-		name := map[int]string{16: "packCols16", 6: "packCols6"}[width]
-		TEXT(name, NOSPLIT, "func(dst, src *float32, ld, k int)")
+		name, source, size := fmt.Sprintf("packCols%d", width), "float32", 4
+		if widened {
+			name, source, size = name+"Widened", "uint16", 2
+		}
+		TEXT(name, NOSPLIT, "func(dst *float32, src *"+source+", ld, k int)")
 		Pragma("noescape")
 		Doc(name + " copies rows of that many elements, ld bytes apart, into a panel.")
 		dst := Load(Param("dst"), RDI)
@@ -173,12 +178,29 @@ func packCols2() {
 		Label("one")
 		SUBQ(U8(1), k)
 		JL(LabelRef("end"))
-		if width == 16 {
-			VMOVUPS(Mem{Base: src}, Y0)
-			VMOVUPS(Mem{Base: src, Disp: 32}, Y1)
-			VMOVUPS(Y0, Mem{Base: dst})
-			VMOVUPS(Y1, Mem{Base: dst, Disp: 32})
-		} else {
+		switch {
+		case width == 16:
+			for i := range 2 {
+				from := Mem{Base: src, Disp: 8 * size * i}
+				if widened {
+					VPMOVZXWD(from, ymm[i])
+					VPSLLD(U8(16), ymm[i], ymm[i])
+				} else {
+					VMOVUPS(from, ymm[i])
+				}
+			}
+			for i := range 2 {
+				VMOVUPS(ymm[i], Mem{Base: dst, Disp: 32 * i})
+			}
+		case widened:
+			VPMOVZXWD(Mem{Base: src}, X0)
+			VMOVD(Mem{Base: src, Disp: 8}, X1)
+			VPMOVZXWD(X1, X1)
+			VPSLLD(U8(16), X0, X0)
+			VPSLLD(U8(16), X1, X1)
+			VMOVUPS(X0, Mem{Base: dst})
+			VMOVLPS(X1, Mem{Base: dst, Disp: 16})
+		default:
 			VMOVUPS(Mem{Base: src}, X0)
 			MOVQ(Mem{Base: src, Disp: 16}, R8)
 			VMOVUPS(X0, Mem{Base: dst})
