@@ -4,7 +4,9 @@
 // rows or columns of the operand (cols…). Tails never come here: Go copies them into full buffers.
 //
 // A step reads 512 elements and writes 1 KiB: bound by the loads where nothing is turned over, else by the 64 shuffles of
-// the transposition of 16×16 words.
+// the transposition of 16×16 words. 256 rows by 384 terms, Zen 5, one core, elements a ns from float32 / from BF16: rowsA
+// 19 to 32 / 27 to 37, colsA 13 to 14 / 16 to 25, rowsB 18 to 32 / 28 to 32, colsB 13 to 14 / 17 to 20. A product of that A
+// with 384 columns takes 34 µs at 2,200 GFLOP/s, packing it 3 to 7.
 
 #include "tiles.h"
 

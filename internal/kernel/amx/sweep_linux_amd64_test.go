@@ -175,7 +175,7 @@ func TestSweepOfSeveralCalls(t *testing.T) {
 		return
 	}
 	random := rand.New(rand.NewPCG(8, 8))
-	for _, s := range [][3]int{{70, 200, 1500}, {70, 100, 1500}, {33, 33, 512 * 32}, {9, 17, 600 * 32}, {520 * 32, 20, 20}} {
+	for _, s := range [][3]int{{70, 200, 1500}, {70, 100, 1500}, {33, 33, maxSteps * 32}, {9, 17, (maxSteps + 7) * 32}, {(maxSteps + 8) * 32, 20, 20}} {
 		p := newProduct(random, s[0], s[1], s[2], true, true, true)
 		one := p.run(fixed(false))
 		if err := p.check(one); err != nil {
