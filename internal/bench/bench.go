@@ -90,6 +90,7 @@ type Bounds struct {
 	ProductBestSeconds  float64 `json:"product_best_tenth_seconds"`
 	TimesOfBound        float64 `json:"times_of_bound"`            // median time by the larger of the two medians
 	TimesOfBoundOfBests float64 `json:"times_of_bound_best_tenth"` // the same of best tenths
+	TimesOfBoundCPU     float64 `json:"times_of_bound_cpu"`        // processor time a thread by the larger median; 0: not known
 }
 
 // machine describes this one.

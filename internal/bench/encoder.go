@@ -29,6 +29,7 @@ type encoder struct {
 	cfg       *model.Config
 	params    *model.Params
 	positions *model.Positions
+	packs     *exec.Packs
 	plan      *model.Plan
 	batch     model.Batch
 	o         Options
@@ -80,7 +81,8 @@ func newEncoder(what string, o Options, mode model.Mode) (_ *encoder, err error)
 		if e.positions, err = model.ProjectPositions(e.dev, cfg, e.params, o.DType); err != nil {
 			return nil, err
 		}
-		options.Positions = e.positions
+		e.packs = exec.NewPacks(e.dev)
+		options.Positions, options.Packs = e.positions, e.packs
 		if e.plan, err = model.Compile(e.dev, cfg, e.params, options); err != nil {
 			return nil, err
 		}
@@ -101,9 +103,9 @@ func newEncoder(what string, o Options, mode model.Mode) (_ *encoder, err error)
 // fits returns an error when the plan takes more memory than there is.
 func (e *encoder) fits() error {
 	available, err := device.AvailableMemory()
-	if err == nil && e.plan.Bytes() > available {
+	if need := e.plan.Bytes() + e.plan.PackBytes(); err == nil && need > available {
 		err = fmt.Errorf("plan of %d tokens: %w: %s bytes are needed, %s are available", e.o.Tokens, exec.ErrDoesNotFit,
-			units.Count(e.plan.Bytes()), units.Count(available))
+			units.Count(need), units.Count(available))
 	}
 	return err
 }
@@ -182,6 +184,9 @@ func (e *encoder) close() error {
 	if e.plan != nil {
 		errs = append(errs, e.plan.Close())
 	}
+	if e.packs != nil {
+		errs = append(errs, e.packs.Close())
+	}
 	if e.positions != nil {
 		errs = append(errs, e.positions.Close())
 	}
@@ -256,6 +261,9 @@ func (e *encoder) bounds(gflop float64) *Bounds {
 	one := e.r.Slices[0]
 	b.TimesOfBound = one.Seconds / max(b.WeightSeconds, b.ProductSeconds)
 	b.TimesOfBoundOfBests = one.BestSeconds / max(b.WeightBestSeconds, b.ProductBestSeconds)
+	if one.PerCPU > 0 {
+		b.TimesOfBoundCPU = float64(len(e.batch.IDs)) / one.PerCPU / float64(one.Threads) / max(b.WeightSeconds, b.ProductSeconds)
+	}
 	return b
 }
 
@@ -303,7 +311,7 @@ func Train(ctx context.Context, o Options) (_ *Result, err error) {
 }
 
 // Infer measures the encoder and mean pooling, without a head, on full pieces of random tokens. The position tables are
-// projected once before, as for any loaded model.
+// projected and the weights packed once before, as those of any loaded model.
 func Infer(ctx context.Context, o Options) (_ *Result, err error) {
 	e, err := newEncoder("infer", o, model.ModeEmbed)
 	if err != nil {

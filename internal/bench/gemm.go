@@ -19,7 +19,7 @@ type shape struct{ T, in, out int }
 var products = []string{"y", "dx", "dw"}
 
 // GEMM measures the products of linear layers through the kernel table: 2·T·in·out FLOP each, bias and packing of
-// activations included, weights packed ahead as after an update. With DType BF16 x, y and their gradients are BF16, weights and their gradients float32.
+// activations included, weights packed ahead. With DType BF16 x, y and their gradients are BF16, weights and their gradients float32.
 // GFLOPS is the work of one pass over all cases at the largest number of threads divided by the sum of their median
 // times; the shares are sums of the same kind.
 func GEMM(ctx context.Context, o Options) (_ *Result, err error) {
