@@ -137,7 +137,7 @@ func overHalfFamilies(t *testing.T, name string, test func(t *testing.T, dev *de
 }
 
 // P8 and P8qa: the heads whose logits are float32 behind BF16 hidden states, and those behind pooled vectors, which are
-// float32 throughout.
+// float32 throughout. Sums over so few tokens leave gradients of heads twice the share of the model's.
 func TestParityHalfHeads(t *testing.T) {
 	for _, tc := range []struct {
 		golden, kind string
@@ -178,7 +178,7 @@ func TestParityHalfHeads(t *testing.T) {
 					continue
 				}
 				if d := g.deviation(t, key, x.Name, p.Grad(x.Name)); d.size > 1e-10 {
-					within(t, key, d.rms/d.size, 0x1p-5)
+					within(t, key, d.rms/d.size, 0x1p-4)
 					worst = max(worst, d.rms/d.size)
 				}
 			}
