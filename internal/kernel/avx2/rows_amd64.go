@@ -12,7 +12,7 @@ import (
 
 // rows returns the loops over rows of activations.
 func rows() blocked.RowLoops {
-	return blocked.RowLoops{Add: addHalf, AddTo: addHalfTo, Keep: keep, Norm: normLoop, NormGrad: normGradLoop}
+	return blocked.RowLoops{Add: addHalf, AddTo: addHalfTo, AddDouble: addDouble, Prefetch: prefetchRow, Keep: keep, Norm: normLoop, NormGrad: normGradLoop}
 }
 
 // hptr returns the start of s, which must be n elements long.
@@ -45,6 +45,20 @@ func addHalfTo(dst []float32, src []bf16.BF16) {
 	n := len(dst) &^ 7
 	vecAddWide(ptr(dst), hptr(src, n), n)
 	portable.Rows.AddTo(dst[n:], src[n:])
+}
+
+func prefetchRow(v blocked.Values) {
+	if v.BF16 != nil {
+		prefetch((*byte)(unsafe.Pointer(unsafe.SliceData(v.BF16))), 2*len(v.BF16))
+		return
+	}
+	prefetch((*byte)(unsafe.Pointer(unsafe.SliceData(v.F32))), 4*len(v.F32))
+}
+
+func addDouble(dst []float64, src []float32) {
+	n := len(dst) &^ 15
+	vecAddDouble(unsafe.SliceData(dst), fptr(src, n), n)
+	portable.Rows.AddDouble(dst[n:], src[n:])
 }
 
 // keep is blocked.RowLoops.Keep: whole groups in place, the rest through a buffer.

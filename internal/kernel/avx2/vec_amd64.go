@@ -9,6 +9,11 @@ package avx2
 //go:noescape
 func vecAdd(dst *float32, a *float32, b *float32, n int)
 
+// prefetch fetches n bytes, whole cache lines, into L1.
+//
+//go:noescape
+func prefetch(x *byte, n int)
+
 // vecShift adds x + a to dst.
 //
 //go:noescape
@@ -43,6 +48,11 @@ func vecDeviation(x *float32, mean float32, n int) float32
 //
 //go:noescape
 func vecMax(x *float32, n int) float32
+
+// vecAddDouble adds x to dst; n is a multiple of 16.
+//
+//go:noescape
+func vecAddDouble(dst *float64, x *float32, n int)
 
 // vecSumSquares returns Σ x², accumulated in float64.
 //

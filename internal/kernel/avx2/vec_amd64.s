@@ -84,6 +84,22 @@ DATA lanes<>+56(SB)/4, $0x00000000
 DATA lanes<>+60(SB)/4, $0x00000000
 GLOBL lanes<>(SB), RODATA|NOPTR, $64
 
+// func prefetch(x *byte, n int)
+// Requires: MMX+
+TEXT ·prefetch(SB), NOSPLIT, $0-16
+	MOVQ x+0(FP), DI
+	MOVQ n+8(FP), AX
+
+line:
+	SUBQ       $0x40, AX
+	JL         end
+	PREFETCHT0 (DI)
+	ADDQ       $0x40, DI
+	JMP        line
+
+end:
+	RET
+
 // func vecShift(dst *float32, x *float32, a float32, n int)
 // Requires: AVX
 TEXT ·vecShift(SB), NOSPLIT, $0-32
@@ -528,6 +544,33 @@ DATA kff800000<>+20(SB)/4, $0xff800000
 DATA kff800000<>+24(SB)/4, $0xff800000
 DATA kff800000<>+28(SB)/4, $0xff800000
 GLOBL kff800000<>(SB), RODATA|NOPTR, $32
+
+// func vecAddDouble(dst *float64, x *float32, n int)
+// Requires: AVX
+TEXT ·vecAddDouble(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ x+8(FP), SI
+	MOVQ n+16(FP), AX
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VMOVUPS      (SI), Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VCVTPS2PD    X0, Y1
+	VCVTPS2PD    X2, Y2
+	VADDPD       (DI), Y1, Y1
+	VMOVUPD      Y1, (DI)
+	VADDPD       32(DI), Y2, Y2
+	VMOVUPD      Y2, 32(DI)
+	ADDQ         $0x00000040, DI
+	ADDQ         $0x00000020, SI
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	VZEROUPPER
+	RET
 
 // func vecSumSquares(x *float32, n int) float64
 // Requires: AVX, FMA3, SSE2
@@ -3071,7 +3114,7 @@ end:
 	RET
 
 // func vecNormGradKeep(dx *float32, x *float32, gamma *float32, dy *float32, drop *float32, keep *byte, mean float32, rstd float32, sum float32, cross float32, scale float32, n int)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·vecNormGradKeep(SB), NOSPLIT, $0-80
 	MOVQ         dx+0(FP), DI
 	MOVQ         x+8(FP), SI
@@ -3085,10 +3128,14 @@ TEXT ·vecNormGradKeep(SB), NOSPLIT, $0-80
 	VBROADCASTSS sum+56(FP), Y13
 	VBROADCASTSS cross+60(FP), Y14
 	VBROADCASTSS scale+64(FP), Y8
+	MOVQ         AX, R12
+	SHLQ         $0x02, R12
 
 many:
 	CMPQ         AX, $0x00000010
 	JL           few
+	PREFETCHT0   (DI)(R12*1)
+	PREFETCHT0   (R8)(R12*1)
 	VMOVUPS      (SI), Y0
 	VSUBPS       Y11, Y0, Y0
 	VMULPS       Y12, Y0, Y0
@@ -3133,6 +3180,8 @@ many:
 few:
 	CMPQ         AX, $0x00000008
 	JL           last
+	PREFETCHT0   (DI)(R12*1)
+	PREFETCHT0   (R8)(R12*1)
 	VMOVUPS      (SI), Y0
 	VSUBPS       Y11, Y0, Y0
 	VMULPS       Y12, Y0, Y0
@@ -3163,7 +3212,7 @@ last:
 	RET
 
 // func vecKeepAdd16(dst *float32, x *uint16, res *uint16, keep *byte, scale float32, n int) float32
-// Requires: AVX, AVX2, SSE
+// Requires: AVX, AVX2, MMX+, SSE
 TEXT ·vecKeepAdd16(SB), NOSPLIT, $0-52
 	MOVQ         dst+0(FP), DI
 	MOVQ         x+8(FP), SI
@@ -3175,17 +3224,21 @@ TEXT ·vecKeepAdd16(SB), NOSPLIT, $0-52
 	VXORPS       Y2, Y2, Y2
 	VXORPS       Y3, Y3, Y3
 	VBROADCASTSS scale+32(FP), Y14
+	MOVQ         AX, R12
+	SHLQ         $0x01, R12
 
 many:
 	CMPQ         AX, $0x00000020
 	JL           few
 	VPMOVZXWD    (SI), Y4
 	VPSLLD       $0x10, Y4, Y4
+	PREFETCHT0   (SI)(R12*1)
 	VPBROADCASTB (CX), Y15
 	VPAND        lanebit<>+0(SB), Y15, Y15
 	VPCMPEQD     lanebit<>+0(SB), Y15, Y15
 	VMULPS       Y14, Y4, Y4
 	VANDPS       Y15, Y4, Y4
+	PREFETCHT0   (DX)(R12*1)
 	VPMOVZXWD    (DX), Y6
 	VPSLLD       $0x10, Y6, Y6
 	VADDPS       Y6, Y4, Y4
@@ -3239,11 +3292,13 @@ few:
 	JL           last
 	VPMOVZXWD    (SI), Y4
 	VPSLLD       $0x10, Y4, Y4
+	PREFETCHT0   (SI)(R12*1)
 	VPBROADCASTB (CX), Y15
 	VPAND        lanebit<>+0(SB), Y15, Y15
 	VPCMPEQD     lanebit<>+0(SB), Y15, Y15
 	VMULPS       Y14, Y4, Y4
 	VANDPS       Y15, Y4, Y4
+	PREFETCHT0   (DX)(R12*1)
 	VPMOVZXWD    (DX), Y6
 	VPSLLD       $0x10, Y6, Y6
 	VADDPS       Y6, Y4, Y4
@@ -3271,7 +3326,7 @@ last:
 	RET
 
 // func vecAddSum16(dst *float32, x *uint16, res *uint16, n int) float32
-// Requires: AVX, AVX2, SSE
+// Requires: AVX, AVX2, MMX+, SSE
 TEXT ·vecAddSum16(SB), NOSPLIT, $0-36
 	MOVQ   dst+0(FP), DI
 	MOVQ   x+8(FP), SI
@@ -3281,59 +3336,65 @@ TEXT ·vecAddSum16(SB), NOSPLIT, $0-36
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
+	MOVQ   AX, R12
+	SHLQ   $0x01, R12
 
 many:
-	CMPQ      AX, $0x00000020
-	JL        few
-	VPMOVZXWD (SI), Y4
-	VPSLLD    $0x10, Y4, Y4
-	VPMOVZXWD (DX), Y6
-	VPSLLD    $0x10, Y6, Y6
-	VADDPS    Y6, Y4, Y4
-	VMOVUPS   Y4, (DI)
-	VADDPS    Y4, Y0, Y0
-	VPMOVZXWD 16(SI), Y5
-	VPSLLD    $0x10, Y5, Y5
-	VPMOVZXWD 16(DX), Y7
-	VPSLLD    $0x10, Y7, Y7
-	VADDPS    Y7, Y5, Y5
-	VMOVUPS   Y5, 32(DI)
-	VADDPS    Y5, Y1, Y1
-	VPMOVZXWD 32(SI), Y4
-	VPSLLD    $0x10, Y4, Y4
-	VPMOVZXWD 32(DX), Y6
-	VPSLLD    $0x10, Y6, Y6
-	VADDPS    Y6, Y4, Y4
-	VMOVUPS   Y4, 64(DI)
-	VADDPS    Y4, Y2, Y2
-	VPMOVZXWD 48(SI), Y5
-	VPSLLD    $0x10, Y5, Y5
-	VPMOVZXWD 48(DX), Y7
-	VPSLLD    $0x10, Y7, Y7
-	VADDPS    Y7, Y5, Y5
-	VMOVUPS   Y5, 96(DI)
-	VADDPS    Y5, Y3, Y3
-	ADDQ      $0x00000080, DI
-	ADDQ      $0x00000040, SI
-	ADDQ      $0x00000040, DX
-	SUBQ      $0x00000020, AX
-	JMP       many
+	CMPQ       AX, $0x00000020
+	JL         few
+	VPMOVZXWD  (SI), Y4
+	VPSLLD     $0x10, Y4, Y4
+	PREFETCHT0 (SI)(R12*1)
+	PREFETCHT0 (DX)(R12*1)
+	VPMOVZXWD  (DX), Y6
+	VPSLLD     $0x10, Y6, Y6
+	VADDPS     Y6, Y4, Y4
+	VMOVUPS    Y4, (DI)
+	VADDPS     Y4, Y0, Y0
+	VPMOVZXWD  16(SI), Y5
+	VPSLLD     $0x10, Y5, Y5
+	VPMOVZXWD  16(DX), Y7
+	VPSLLD     $0x10, Y7, Y7
+	VADDPS     Y7, Y5, Y5
+	VMOVUPS    Y5, 32(DI)
+	VADDPS     Y5, Y1, Y1
+	VPMOVZXWD  32(SI), Y4
+	VPSLLD     $0x10, Y4, Y4
+	VPMOVZXWD  32(DX), Y6
+	VPSLLD     $0x10, Y6, Y6
+	VADDPS     Y6, Y4, Y4
+	VMOVUPS    Y4, 64(DI)
+	VADDPS     Y4, Y2, Y2
+	VPMOVZXWD  48(SI), Y5
+	VPSLLD     $0x10, Y5, Y5
+	VPMOVZXWD  48(DX), Y7
+	VPSLLD     $0x10, Y7, Y7
+	VADDPS     Y7, Y5, Y5
+	VMOVUPS    Y5, 96(DI)
+	VADDPS     Y5, Y3, Y3
+	ADDQ       $0x00000080, DI
+	ADDQ       $0x00000040, SI
+	ADDQ       $0x00000040, DX
+	SUBQ       $0x00000020, AX
+	JMP        many
 
 few:
-	CMPQ      AX, $0x00000008
-	JL        last
-	VPMOVZXWD (SI), Y4
-	VPSLLD    $0x10, Y4, Y4
-	VPMOVZXWD (DX), Y6
-	VPSLLD    $0x10, Y6, Y6
-	VADDPS    Y6, Y4, Y4
-	VMOVUPS   Y4, (DI)
-	VADDPS    Y4, Y0, Y0
-	ADDQ      $0x00000020, DI
-	ADDQ      $0x00000010, SI
-	ADDQ      $0x00000010, DX
-	SUBQ      $0x00000008, AX
-	JMP       few
+	CMPQ       AX, $0x00000008
+	JL         last
+	VPMOVZXWD  (SI), Y4
+	VPSLLD     $0x10, Y4, Y4
+	PREFETCHT0 (SI)(R12*1)
+	PREFETCHT0 (DX)(R12*1)
+	VPMOVZXWD  (DX), Y6
+	VPSLLD     $0x10, Y6, Y6
+	VADDPS     Y6, Y4, Y4
+	VMOVUPS    Y4, (DI)
+	VADDPS     Y4, Y0, Y0
+	ADDQ       $0x00000020, DI
+	ADDQ       $0x00000010, SI
+	ADDQ       $0x00000010, DX
+	SUBQ       $0x00000008, AX
+	JMP        few
 
 last:
 	VADDPS       Y2, Y0, Y0
@@ -3350,7 +3411,7 @@ last:
 	RET
 
 // func vecWidenSum16(dst *float32, x *uint16, n int) float32
-// Requires: AVX, AVX2, SSE
+// Requires: AVX, AVX2, MMX+, SSE
 TEXT ·vecWidenSum16(SB), NOSPLIT, $0-28
 	MOVQ   dst+0(FP), DI
 	MOVQ   x+8(FP), SI
@@ -3359,42 +3420,46 @@ TEXT ·vecWidenSum16(SB), NOSPLIT, $0-28
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
+	MOVQ   AX, R12
+	SHLQ   $0x01, R12
 
 many:
-	CMPQ      AX, $0x00000020
-	JL        few
-	VPMOVZXWD (SI), Y4
-	VPSLLD    $0x10, Y4, Y4
-	VMOVUPS   Y4, (DI)
-	VADDPS    Y4, Y0, Y0
-	VPMOVZXWD 16(SI), Y5
-	VPSLLD    $0x10, Y5, Y5
-	VMOVUPS   Y5, 32(DI)
-	VADDPS    Y5, Y1, Y1
-	VPMOVZXWD 32(SI), Y4
-	VPSLLD    $0x10, Y4, Y4
-	VMOVUPS   Y4, 64(DI)
-	VADDPS    Y4, Y2, Y2
-	VPMOVZXWD 48(SI), Y5
-	VPSLLD    $0x10, Y5, Y5
-	VMOVUPS   Y5, 96(DI)
-	VADDPS    Y5, Y3, Y3
-	ADDQ      $0x00000080, DI
-	ADDQ      $0x00000040, SI
-	SUBQ      $0x00000020, AX
-	JMP       many
+	CMPQ       AX, $0x00000020
+	JL         few
+	VPMOVZXWD  (SI), Y4
+	VPSLLD     $0x10, Y4, Y4
+	PREFETCHT0 (SI)(R12*1)
+	VMOVUPS    Y4, (DI)
+	VADDPS     Y4, Y0, Y0
+	VPMOVZXWD  16(SI), Y5
+	VPSLLD     $0x10, Y5, Y5
+	VMOVUPS    Y5, 32(DI)
+	VADDPS     Y5, Y1, Y1
+	VPMOVZXWD  32(SI), Y4
+	VPSLLD     $0x10, Y4, Y4
+	VMOVUPS    Y4, 64(DI)
+	VADDPS     Y4, Y2, Y2
+	VPMOVZXWD  48(SI), Y5
+	VPSLLD     $0x10, Y5, Y5
+	VMOVUPS    Y5, 96(DI)
+	VADDPS     Y5, Y3, Y3
+	ADDQ       $0x00000080, DI
+	ADDQ       $0x00000040, SI
+	SUBQ       $0x00000020, AX
+	JMP        many
 
 few:
-	CMPQ      AX, $0x00000008
-	JL        last
-	VPMOVZXWD (SI), Y4
-	VPSLLD    $0x10, Y4, Y4
-	VMOVUPS   Y4, (DI)
-	VADDPS    Y4, Y0, Y0
-	ADDQ      $0x00000020, DI
-	ADDQ      $0x00000010, SI
-	SUBQ      $0x00000008, AX
-	JMP       few
+	CMPQ       AX, $0x00000008
+	JL         last
+	VPMOVZXWD  (SI), Y4
+	VPSLLD     $0x10, Y4, Y4
+	PREFETCHT0 (SI)(R12*1)
+	VMOVUPS    Y4, (DI)
+	VADDPS     Y4, Y0, Y0
+	ADDQ       $0x00000020, DI
+	ADDQ       $0x00000010, SI
+	SUBQ       $0x00000008, AX
+	JMP        few
 
 last:
 	VADDPS       Y2, Y0, Y0
@@ -3411,7 +3476,7 @@ last:
 	RET
 
 // func vecNormApply16(out *uint16, x *float32, gamma *float32, beta *float32, mean float32, rstd float32, n int)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·vecNormApply16(SB), NOSPLIT, $0-48
 	MOVQ         out+0(FP), DI
 	MOVQ         x+8(FP), SI
@@ -3420,10 +3485,13 @@ TEXT ·vecNormApply16(SB), NOSPLIT, $0-48
 	MOVQ         n+40(FP), AX
 	VBROADCASTSS mean+32(FP), Y13
 	VBROADCASTSS rstd+36(FP), Y14
+	MOVQ         AX, R12
+	SHLQ         $0x01, R12
 
 many:
 	CMPQ         AX, $0x00000010
 	JL           few
+	PREFETCHT0   (DI)(R12*1)
 	VMOVUPS      (SI), Y0
 	VMOVUPS      (DX), Y1
 	VMOVUPS      (CX), Y2
@@ -3468,6 +3536,7 @@ many:
 few:
 	CMPQ         AX, $0x00000008
 	JL           last
+	PREFETCHT0   (DI)(R12*1)
 	VMOVUPS      (SI), Y0
 	VMOVUPS      (DX), Y1
 	VMOVUPS      (CX), Y2
@@ -3527,7 +3596,7 @@ DATA k00400000<>+28(SB)/4, $0x00400000
 GLOBL k00400000<>(SB), RODATA|NOPTR, $32
 
 // func vecNormSums16(x *float32, gamma *float32, dy *uint16, dgamma *float32, dbeta *float32, mean float32, rstd float32, n int) (sum float32, cross float32)
-// Requires: AVX, AVX2, FMA3, SSE
+// Requires: AVX, AVX2, FMA3, MMX+, SSE
 TEXT ·vecNormSums16(SB), NOSPLIT, $0-64
 	MOVQ         x+0(FP), DI
 	MOVQ         gamma+8(FP), SI
@@ -3541,10 +3610,13 @@ TEXT ·vecNormSums16(SB), NOSPLIT, $0-64
 	VXORPS       Y3, Y3, Y3
 	VBROADCASTSS mean+40(FP), Y13
 	VBROADCASTSS rstd+44(FP), Y14
+	MOVQ         AX, R12
+	SHLQ         $0x01, R12
 
 many:
 	CMPQ        AX, $0x00000010
 	JL          few
+	PREFETCHT0  (DX)(R12*1)
 	VMOVUPS     (DI), Y4
 	VSUBPS      Y13, Y4, Y4
 	VMULPS      Y14, Y4, Y4
@@ -3586,6 +3658,7 @@ many:
 few:
 	CMPQ        AX, $0x00000008
 	JL          last
+	PREFETCHT0  (DX)(R12*1)
 	VMOVUPS     (DI), Y4
 	VSUBPS      Y13, Y4, Y4
 	VMULPS      Y14, Y4, Y4
@@ -3632,7 +3705,7 @@ last:
 	RET
 
 // func vecNormGrad16(dx *uint16, x *float32, gamma *float32, dy *uint16, mean float32, rstd float32, sum float32, cross float32, n int)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·vecNormGrad16(SB), NOSPLIT, $0-56
 	MOVQ         dx+0(FP), DI
 	MOVQ         x+8(FP), SI
@@ -3643,10 +3716,13 @@ TEXT ·vecNormGrad16(SB), NOSPLIT, $0-56
 	VBROADCASTSS rstd+36(FP), Y12
 	VBROADCASTSS sum+40(FP), Y13
 	VBROADCASTSS cross+44(FP), Y14
+	MOVQ         AX, R12
+	SHLQ         $0x01, R12
 
 many:
 	CMPQ         AX, $0x00000010
 	JL           few
+	PREFETCHT0   (DI)(R12*1)
 	VMOVUPS      (SI), Y0
 	VSUBPS       Y11, Y0, Y0
 	VMULPS       Y12, Y0, Y0
@@ -3699,6 +3775,7 @@ many:
 few:
 	CMPQ         AX, $0x00000008
 	JL           last
+	PREFETCHT0   (DI)(R12*1)
 	VMOVUPS      (SI), Y0
 	VSUBPS       Y11, Y0, Y0
 	VMULPS       Y12, Y0, Y0
@@ -3732,7 +3809,7 @@ last:
 	RET
 
 // func vecNormGradKeep16(dx *uint16, x *float32, gamma *float32, dy *uint16, drop *uint16, keep *byte, mean float32, rstd float32, sum float32, cross float32, scale float32, n int)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·vecNormGradKeep16(SB), NOSPLIT, $0-80
 	MOVQ         dx+0(FP), DI
 	MOVQ         x+8(FP), SI
@@ -3746,10 +3823,14 @@ TEXT ·vecNormGradKeep16(SB), NOSPLIT, $0-80
 	VBROADCASTSS sum+56(FP), Y13
 	VBROADCASTSS cross+60(FP), Y14
 	VBROADCASTSS scale+64(FP), Y8
+	MOVQ         AX, R12
+	SHLQ         $0x01, R12
 
 many:
 	CMPQ         AX, $0x00000010
 	JL           few
+	PREFETCHT0   (DI)(R12*1)
+	PREFETCHT0   (R8)(R12*1)
 	VMOVUPS      (SI), Y0
 	VSUBPS       Y11, Y0, Y0
 	VMULPS       Y12, Y0, Y0
@@ -3836,6 +3917,8 @@ many:
 few:
 	CMPQ         AX, $0x00000008
 	JL           last
+	PREFETCHT0   (DI)(R12*1)
+	PREFETCHT0   (R8)(R12*1)
 	VMOVUPS      (SI), Y0
 	VSUBPS       Y11, Y0, Y0
 	VMULPS       Y12, Y0, Y0

@@ -66,6 +66,22 @@ end:
 	VZEROUPPER
 	RET
 
+// func prefetch(x *byte, n int)
+// Requires: MMX+
+TEXT ·prefetch(SB), NOSPLIT, $0-16
+	MOVQ x+0(FP), DI
+	MOVQ n+8(FP), AX
+
+line:
+	SUBQ       $0x40, AX
+	JL         end
+	PREFETCHT0 (DI)
+	ADDQ       $0x40, DI
+	JMP        line
+
+end:
+	RET
+
 // func vecShift(dst *float32, x *float32, a float32, n int)
 // Requires: AVX, AVX512F
 TEXT ·vecShift(SB), NOSPLIT, $0-32
@@ -524,6 +540,33 @@ DATA kff800000<>+52(SB)/4, $0xff800000
 DATA kff800000<>+56(SB)/4, $0xff800000
 DATA kff800000<>+60(SB)/4, $0xff800000
 GLOBL kff800000<>(SB), RODATA|NOPTR, $64
+
+// func vecAddDouble(dst *float64, x *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·vecAddDouble(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ x+8(FP), SI
+	MOVQ n+16(FP), AX
+
+few:
+	CMPQ          AX, $0x00000010
+	JL            last
+	VMOVUPS       (SI), Z0
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VCVTPS2PD     Y0, Z1
+	VCVTPS2PD     Y2, Z2
+	VADDPD        (DI), Z1, Z1
+	VMOVUPD       Z1, (DI)
+	VADDPD        64(DI), Z2, Z2
+	VMOVUPD       Z2, 64(DI)
+	ADDQ          $0x00000080, DI
+	ADDQ          $0x00000040, SI
+	SUBQ          $0x00000010, AX
+	JMP           few
+
+last:
+	VZEROUPPER
+	RET
 
 // func vecSumSquares(x *float32, n int) float64
 // Requires: AVX, AVX512F, SSE2
@@ -3166,7 +3209,7 @@ end:
 	RET
 
 // func vecNormGradKeep(dx *float32, x *float32, gamma *float32, dy *float32, drop *float32, keep *byte, mean float32, rstd float32, sum float32, cross float32, scale float32, n int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·vecNormGradKeep(SB), NOSPLIT, $0-80
 	MOVQ         dx+0(FP), DI
 	MOVQ         x+8(FP), SI
@@ -3180,10 +3223,14 @@ TEXT ·vecNormGradKeep(SB), NOSPLIT, $0-80
 	VBROADCASTSS sum+56(FP), Z13
 	VBROADCASTSS cross+60(FP), Z14
 	VBROADCASTSS scale+64(FP), Z8
+	MOVQ         AX, R12
+	SHLQ         $0x02, R12
 
 many:
 	CMPQ         AX, $0x00000020
 	JL           few
+	PREFETCHT0   (DI)(R12*1)
+	PREFETCHT0   (R8)(R12*1)
 	VMOVUPS      (SI), Z0
 	VSUBPS       Z11, Z0, Z0
 	VMULPS       Z12, Z0, Z0
@@ -3197,6 +3244,8 @@ many:
 	KMOVW        (R9), K3
 	VMULPS.Z     Z8, Z1, K3, Z1
 	VMOVUPS      Z1, (R8)
+	PREFETCHT0   64(DI)(R12*1)
+	PREFETCHT0   64(R8)(R12*1)
 	VMOVUPS      64(SI), Z3
 	VSUBPS       Z11, Z3, Z3
 	VMULPS       Z12, Z3, Z3
@@ -3222,6 +3271,8 @@ many:
 few:
 	CMPQ         AX, $0x00000010
 	JL           last
+	PREFETCHT0   (DI)(R12*1)
+	PREFETCHT0   (R8)(R12*1)
 	VMOVUPS      (SI), Z0
 	VSUBPS       Z11, Z0, Z0
 	VMULPS       Z12, Z0, Z0
@@ -3249,7 +3300,7 @@ last:
 	RET
 
 // func vecKeepAdd16(dst *float32, x *uint16, res *uint16, keep *byte, scale float32, n int) float32
-// Requires: AVX, AVX512F, SSE
+// Requires: AVX, AVX512F, MMX+, SSE
 TEXT ·vecKeepAdd16(SB), NOSPLIT, $0-52
 	MOVQ         dst+0(FP), DI
 	MOVQ         x+8(FP), SI
@@ -3261,71 +3312,79 @@ TEXT ·vecKeepAdd16(SB), NOSPLIT, $0-52
 	VPXORD       Z2, Z2, Z2
 	VPXORD       Z3, Z3, Z3
 	VBROADCASTSS scale+32(FP), Z14
+	MOVQ         AX, R12
+	SHLQ         $0x01, R12
 
 many:
-	CMPQ      AX, $0x00000040
-	JL        few
-	VPMOVZXWD (SI), Z4
-	VPSLLD    $0x10, Z4, Z4
-	KMOVW     (CX), K3
-	VMULPS.Z  Z14, Z4, K3, Z4
-	VPMOVZXWD (DX), Z6
-	VPSLLD    $0x10, Z6, Z6
-	VADDPS    Z6, Z4, Z4
-	VMOVUPS   Z4, (DI)
-	VADDPS    Z4, Z0, Z0
-	VPMOVZXWD 32(SI), Z5
-	VPSLLD    $0x10, Z5, Z5
-	KMOVW     2(CX), K3
-	VMULPS.Z  Z14, Z5, K3, Z5
-	VPMOVZXWD 32(DX), Z7
-	VPSLLD    $0x10, Z7, Z7
-	VADDPS    Z7, Z5, Z5
-	VMOVUPS   Z5, 64(DI)
-	VADDPS    Z5, Z1, Z1
-	VPMOVZXWD 64(SI), Z4
-	VPSLLD    $0x10, Z4, Z4
-	KMOVW     4(CX), K3
-	VMULPS.Z  Z14, Z4, K3, Z4
-	VPMOVZXWD 64(DX), Z6
-	VPSLLD    $0x10, Z6, Z6
-	VADDPS    Z6, Z4, Z4
-	VMOVUPS   Z4, 128(DI)
-	VADDPS    Z4, Z2, Z2
-	VPMOVZXWD 96(SI), Z5
-	VPSLLD    $0x10, Z5, Z5
-	KMOVW     6(CX), K3
-	VMULPS.Z  Z14, Z5, K3, Z5
-	VPMOVZXWD 96(DX), Z7
-	VPSLLD    $0x10, Z7, Z7
-	VADDPS    Z7, Z5, Z5
-	VMOVUPS   Z5, 192(DI)
-	VADDPS    Z5, Z3, Z3
-	ADDQ      $0x00000100, DI
-	ADDQ      $0x00000080, SI
-	ADDQ      $0x00000080, DX
-	ADDQ      $0x00000008, CX
-	SUBQ      $0x00000040, AX
-	JMP       many
+	CMPQ       AX, $0x00000040
+	JL         few
+	VPMOVZXWD  (SI), Z4
+	VPSLLD     $0x10, Z4, Z4
+	PREFETCHT0 (SI)(R12*1)
+	KMOVW      (CX), K3
+	VMULPS.Z   Z14, Z4, K3, Z4
+	PREFETCHT0 (DX)(R12*1)
+	VPMOVZXWD  (DX), Z6
+	VPSLLD     $0x10, Z6, Z6
+	VADDPS     Z6, Z4, Z4
+	VMOVUPS    Z4, (DI)
+	VADDPS     Z4, Z0, Z0
+	VPMOVZXWD  32(SI), Z5
+	VPSLLD     $0x10, Z5, Z5
+	KMOVW      2(CX), K3
+	VMULPS.Z   Z14, Z5, K3, Z5
+	VPMOVZXWD  32(DX), Z7
+	VPSLLD     $0x10, Z7, Z7
+	VADDPS     Z7, Z5, Z5
+	VMOVUPS    Z5, 64(DI)
+	VADDPS     Z5, Z1, Z1
+	VPMOVZXWD  64(SI), Z4
+	VPSLLD     $0x10, Z4, Z4
+	PREFETCHT0 64(SI)(R12*1)
+	KMOVW      4(CX), K3
+	VMULPS.Z   Z14, Z4, K3, Z4
+	PREFETCHT0 64(DX)(R12*1)
+	VPMOVZXWD  64(DX), Z6
+	VPSLLD     $0x10, Z6, Z6
+	VADDPS     Z6, Z4, Z4
+	VMOVUPS    Z4, 128(DI)
+	VADDPS     Z4, Z2, Z2
+	VPMOVZXWD  96(SI), Z5
+	VPSLLD     $0x10, Z5, Z5
+	KMOVW      6(CX), K3
+	VMULPS.Z   Z14, Z5, K3, Z5
+	VPMOVZXWD  96(DX), Z7
+	VPSLLD     $0x10, Z7, Z7
+	VADDPS     Z7, Z5, Z5
+	VMOVUPS    Z5, 192(DI)
+	VADDPS     Z5, Z3, Z3
+	ADDQ       $0x00000100, DI
+	ADDQ       $0x00000080, SI
+	ADDQ       $0x00000080, DX
+	ADDQ       $0x00000008, CX
+	SUBQ       $0x00000040, AX
+	JMP        many
 
 few:
-	CMPQ      AX, $0x00000010
-	JL        last
-	VPMOVZXWD (SI), Z4
-	VPSLLD    $0x10, Z4, Z4
-	KMOVW     (CX), K3
-	VMULPS.Z  Z14, Z4, K3, Z4
-	VPMOVZXWD (DX), Z6
-	VPSLLD    $0x10, Z6, Z6
-	VADDPS    Z6, Z4, Z4
-	VMOVUPS   Z4, (DI)
-	VADDPS    Z4, Z0, Z0
-	ADDQ      $0x00000040, DI
-	ADDQ      $0x00000020, SI
-	ADDQ      $0x00000020, DX
-	ADDQ      $0x00000002, CX
-	SUBQ      $0x00000010, AX
-	JMP       few
+	CMPQ       AX, $0x00000010
+	JL         last
+	VPMOVZXWD  (SI), Z4
+	VPSLLD     $0x10, Z4, Z4
+	PREFETCHT0 (SI)(R12*1)
+	KMOVW      (CX), K3
+	VMULPS.Z   Z14, Z4, K3, Z4
+	PREFETCHT0 (DX)(R12*1)
+	VPMOVZXWD  (DX), Z6
+	VPSLLD     $0x10, Z6, Z6
+	VADDPS     Z6, Z4, Z4
+	VMOVUPS    Z4, (DI)
+	VADDPS     Z4, Z0, Z0
+	ADDQ       $0x00000040, DI
+	ADDQ       $0x00000020, SI
+	ADDQ       $0x00000020, DX
+	ADDQ       $0x00000002, CX
+	SUBQ       $0x00000010, AX
+	JMP        few
 
 last:
 	VADDPS        Z2, Z0, Z0
@@ -3344,7 +3403,7 @@ last:
 	RET
 
 // func vecAddSum16(dst *float32, x *uint16, res *uint16, n int) float32
-// Requires: AVX, AVX512F, SSE
+// Requires: AVX, AVX512F, MMX+, SSE
 TEXT ·vecAddSum16(SB), NOSPLIT, $0-36
 	MOVQ   dst+0(FP), DI
 	MOVQ   x+8(FP), SI
@@ -3354,59 +3413,67 @@ TEXT ·vecAddSum16(SB), NOSPLIT, $0-36
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
+	MOVQ   AX, R12
+	SHLQ   $0x01, R12
 
 many:
-	CMPQ      AX, $0x00000040
-	JL        few
-	VPMOVZXWD (SI), Z4
-	VPSLLD    $0x10, Z4, Z4
-	VPMOVZXWD (DX), Z6
-	VPSLLD    $0x10, Z6, Z6
-	VADDPS    Z6, Z4, Z4
-	VMOVUPS   Z4, (DI)
-	VADDPS    Z4, Z0, Z0
-	VPMOVZXWD 32(SI), Z5
-	VPSLLD    $0x10, Z5, Z5
-	VPMOVZXWD 32(DX), Z7
-	VPSLLD    $0x10, Z7, Z7
-	VADDPS    Z7, Z5, Z5
-	VMOVUPS   Z5, 64(DI)
-	VADDPS    Z5, Z1, Z1
-	VPMOVZXWD 64(SI), Z4
-	VPSLLD    $0x10, Z4, Z4
-	VPMOVZXWD 64(DX), Z6
-	VPSLLD    $0x10, Z6, Z6
-	VADDPS    Z6, Z4, Z4
-	VMOVUPS   Z4, 128(DI)
-	VADDPS    Z4, Z2, Z2
-	VPMOVZXWD 96(SI), Z5
-	VPSLLD    $0x10, Z5, Z5
-	VPMOVZXWD 96(DX), Z7
-	VPSLLD    $0x10, Z7, Z7
-	VADDPS    Z7, Z5, Z5
-	VMOVUPS   Z5, 192(DI)
-	VADDPS    Z5, Z3, Z3
-	ADDQ      $0x00000100, DI
-	ADDQ      $0x00000080, SI
-	ADDQ      $0x00000080, DX
-	SUBQ      $0x00000040, AX
-	JMP       many
+	CMPQ       AX, $0x00000040
+	JL         few
+	VPMOVZXWD  (SI), Z4
+	VPSLLD     $0x10, Z4, Z4
+	PREFETCHT0 (SI)(R12*1)
+	PREFETCHT0 (DX)(R12*1)
+	VPMOVZXWD  (DX), Z6
+	VPSLLD     $0x10, Z6, Z6
+	VADDPS     Z6, Z4, Z4
+	VMOVUPS    Z4, (DI)
+	VADDPS     Z4, Z0, Z0
+	VPMOVZXWD  32(SI), Z5
+	VPSLLD     $0x10, Z5, Z5
+	VPMOVZXWD  32(DX), Z7
+	VPSLLD     $0x10, Z7, Z7
+	VADDPS     Z7, Z5, Z5
+	VMOVUPS    Z5, 64(DI)
+	VADDPS     Z5, Z1, Z1
+	VPMOVZXWD  64(SI), Z4
+	VPSLLD     $0x10, Z4, Z4
+	PREFETCHT0 64(SI)(R12*1)
+	PREFETCHT0 64(DX)(R12*1)
+	VPMOVZXWD  64(DX), Z6
+	VPSLLD     $0x10, Z6, Z6
+	VADDPS     Z6, Z4, Z4
+	VMOVUPS    Z4, 128(DI)
+	VADDPS     Z4, Z2, Z2
+	VPMOVZXWD  96(SI), Z5
+	VPSLLD     $0x10, Z5, Z5
+	VPMOVZXWD  96(DX), Z7
+	VPSLLD     $0x10, Z7, Z7
+	VADDPS     Z7, Z5, Z5
+	VMOVUPS    Z5, 192(DI)
+	VADDPS     Z5, Z3, Z3
+	ADDQ       $0x00000100, DI
+	ADDQ       $0x00000080, SI
+	ADDQ       $0x00000080, DX
+	SUBQ       $0x00000040, AX
+	JMP        many
 
 few:
-	CMPQ      AX, $0x00000010
-	JL        last
-	VPMOVZXWD (SI), Z4
-	VPSLLD    $0x10, Z4, Z4
-	VPMOVZXWD (DX), Z6
-	VPSLLD    $0x10, Z6, Z6
-	VADDPS    Z6, Z4, Z4
-	VMOVUPS   Z4, (DI)
-	VADDPS    Z4, Z0, Z0
-	ADDQ      $0x00000040, DI
-	ADDQ      $0x00000020, SI
-	ADDQ      $0x00000020, DX
-	SUBQ      $0x00000010, AX
-	JMP       few
+	CMPQ       AX, $0x00000010
+	JL         last
+	VPMOVZXWD  (SI), Z4
+	VPSLLD     $0x10, Z4, Z4
+	PREFETCHT0 (SI)(R12*1)
+	PREFETCHT0 (DX)(R12*1)
+	VPMOVZXWD  (DX), Z6
+	VPSLLD     $0x10, Z6, Z6
+	VADDPS     Z6, Z4, Z4
+	VMOVUPS    Z4, (DI)
+	VADDPS     Z4, Z0, Z0
+	ADDQ       $0x00000040, DI
+	ADDQ       $0x00000020, SI
+	ADDQ       $0x00000020, DX
+	SUBQ       $0x00000010, AX
+	JMP        few
 
 last:
 	VADDPS        Z2, Z0, Z0
@@ -3425,7 +3492,7 @@ last:
 	RET
 
 // func vecWidenSum16(dst *float32, x *uint16, n int) float32
-// Requires: AVX, AVX512F, SSE
+// Requires: AVX, AVX512F, MMX+, SSE
 TEXT ·vecWidenSum16(SB), NOSPLIT, $0-28
 	MOVQ   dst+0(FP), DI
 	MOVQ   x+8(FP), SI
@@ -3434,42 +3501,47 @@ TEXT ·vecWidenSum16(SB), NOSPLIT, $0-28
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
+	MOVQ   AX, R12
+	SHLQ   $0x01, R12
 
 many:
-	CMPQ      AX, $0x00000040
-	JL        few
-	VPMOVZXWD (SI), Z4
-	VPSLLD    $0x10, Z4, Z4
-	VMOVUPS   Z4, (DI)
-	VADDPS    Z4, Z0, Z0
-	VPMOVZXWD 32(SI), Z5
-	VPSLLD    $0x10, Z5, Z5
-	VMOVUPS   Z5, 64(DI)
-	VADDPS    Z5, Z1, Z1
-	VPMOVZXWD 64(SI), Z4
-	VPSLLD    $0x10, Z4, Z4
-	VMOVUPS   Z4, 128(DI)
-	VADDPS    Z4, Z2, Z2
-	VPMOVZXWD 96(SI), Z5
-	VPSLLD    $0x10, Z5, Z5
-	VMOVUPS   Z5, 192(DI)
-	VADDPS    Z5, Z3, Z3
-	ADDQ      $0x00000100, DI
-	ADDQ      $0x00000080, SI
-	SUBQ      $0x00000040, AX
-	JMP       many
+	CMPQ       AX, $0x00000040
+	JL         few
+	VPMOVZXWD  (SI), Z4
+	VPSLLD     $0x10, Z4, Z4
+	PREFETCHT0 (SI)(R12*1)
+	VMOVUPS    Z4, (DI)
+	VADDPS     Z4, Z0, Z0
+	VPMOVZXWD  32(SI), Z5
+	VPSLLD     $0x10, Z5, Z5
+	VMOVUPS    Z5, 64(DI)
+	VADDPS     Z5, Z1, Z1
+	VPMOVZXWD  64(SI), Z4
+	VPSLLD     $0x10, Z4, Z4
+	PREFETCHT0 64(SI)(R12*1)
+	VMOVUPS    Z4, 128(DI)
+	VADDPS     Z4, Z2, Z2
+	VPMOVZXWD  96(SI), Z5
+	VPSLLD     $0x10, Z5, Z5
+	VMOVUPS    Z5, 192(DI)
+	VADDPS     Z5, Z3, Z3
+	ADDQ       $0x00000100, DI
+	ADDQ       $0x00000080, SI
+	SUBQ       $0x00000040, AX
+	JMP        many
 
 few:
-	CMPQ      AX, $0x00000010
-	JL        last
-	VPMOVZXWD (SI), Z4
-	VPSLLD    $0x10, Z4, Z4
-	VMOVUPS   Z4, (DI)
-	VADDPS    Z4, Z0, Z0
-	ADDQ      $0x00000040, DI
-	ADDQ      $0x00000020, SI
-	SUBQ      $0x00000010, AX
-	JMP       few
+	CMPQ       AX, $0x00000010
+	JL         last
+	VPMOVZXWD  (SI), Z4
+	VPSLLD     $0x10, Z4, Z4
+	PREFETCHT0 (SI)(R12*1)
+	VMOVUPS    Z4, (DI)
+	VADDPS     Z4, Z0, Z0
+	ADDQ       $0x00000040, DI
+	ADDQ       $0x00000020, SI
+	SUBQ       $0x00000010, AX
+	JMP        few
 
 last:
 	VADDPS        Z2, Z0, Z0
@@ -3488,31 +3560,37 @@ last:
 	RET
 
 // func vecNormApply16(out *uint16, x *float32, gamma *float32, beta *float32, mean float32, rstd float32, n int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·vecNormApply16(SB), NOSPLIT, $0-48
 	MOVQ         out+0(FP), DI
 	MOVQ         x+8(FP), SI
 	MOVQ         gamma+16(FP), DX
 	MOVQ         beta+24(FP), CX
 	MOVQ         n+40(FP), AX
+	VBROADCASTSS k00000001<>+0(SB), Z16
+	VBROADCASTSS k00007fff<>+0(SB), Z17
+	VBROADCASTSS k00010000<>+0(SB), Z18
+	VBROADCASTSS k00400000<>+0(SB), Z19
 	VBROADCASTSS mean+32(FP), Z13
 	VBROADCASTSS rstd+36(FP), Z14
+	MOVQ         AX, R12
+	SHLQ         $0x01, R12
 
 many:
 	CMPQ        AX, $0x00000020
 	JL          few
+	PREFETCHT0  (DI)(R12*1)
 	VMOVUPS     (SI), Z0
 	VMOVUPS     (DX), Z1
 	VMOVUPS     (CX), Z2
 	VSUBPS      Z13, Z0, Z0
 	VMULPS      Z14, Z0, Z0
 	VFMADD213PS Z2, Z1, Z0
-	VPSRLD      $0x10, Z0, Z30
-	VPANDD      k00000001<>+0(SB), Z30, Z30
-	VPADDD      k00007fff<>+0(SB), Z30, Z30
-	VPADDD      Z0, Z30, Z30
+	VPTESTMD    Z18, Z0, K4
+	VPADDD      Z17, Z0, Z30
+	VPADDD      Z16, Z30, K4, Z30
 	VCMPPS      $0x03, Z0, Z0, K2
-	VPORD       k00400000<>+0(SB), Z0, K2, Z30
+	VPORD       Z19, Z0, K2, Z30
 	VPSRLD      $0x10, Z30, Z30
 	VPMOVDW     Z30, (DI)
 	VMOVUPS     64(SI), Z3
@@ -3521,12 +3599,11 @@ many:
 	VSUBPS      Z13, Z3, Z3
 	VMULPS      Z14, Z3, Z3
 	VFMADD213PS Z5, Z4, Z3
-	VPSRLD      $0x10, Z3, Z30
-	VPANDD      k00000001<>+0(SB), Z30, Z30
-	VPADDD      k00007fff<>+0(SB), Z30, Z30
-	VPADDD      Z3, Z30, Z30
+	VPTESTMD    Z18, Z3, K4
+	VPADDD      Z17, Z3, Z30
+	VPADDD      Z16, Z30, K4, Z30
 	VCMPPS      $0x03, Z3, Z3, K2
-	VPORD       k00400000<>+0(SB), Z3, K2, Z30
+	VPORD       Z19, Z3, K2, Z30
 	VPSRLD      $0x10, Z30, Z30
 	VPMOVDW     Z30, 32(DI)
 	ADDQ        $0x00000040, DI
@@ -3539,18 +3616,18 @@ many:
 few:
 	CMPQ        AX, $0x00000010
 	JL          last
+	PREFETCHT0  (DI)(R12*1)
 	VMOVUPS     (SI), Z0
 	VMOVUPS     (DX), Z1
 	VMOVUPS     (CX), Z2
 	VSUBPS      Z13, Z0, Z0
 	VMULPS      Z14, Z0, Z0
 	VFMADD213PS Z2, Z1, Z0
-	VPSRLD      $0x10, Z0, Z30
-	VPANDD      k00000001<>+0(SB), Z30, Z30
-	VPADDD      k00007fff<>+0(SB), Z30, Z30
-	VPADDD      Z0, Z30, Z30
+	VPTESTMD    Z18, Z0, K4
+	VPADDD      Z17, Z0, Z30
+	VPADDD      Z16, Z30, K4, Z30
 	VCMPPS      $0x03, Z0, Z0, K2
-	VPORD       k00400000<>+0(SB), Z0, K2, Z30
+	VPORD       Z19, Z0, K2, Z30
 	VPSRLD      $0x10, Z30, Z30
 	VPMOVDW     Z30, (DI)
 	ADDQ        $0x00000020, DI
@@ -3600,6 +3677,24 @@ DATA k00007fff<>+56(SB)/4, $0x00007fff
 DATA k00007fff<>+60(SB)/4, $0x00007fff
 GLOBL k00007fff<>(SB), RODATA|NOPTR, $64
 
+DATA k00010000<>+0(SB)/4, $0x00010000
+DATA k00010000<>+4(SB)/4, $0x00010000
+DATA k00010000<>+8(SB)/4, $0x00010000
+DATA k00010000<>+12(SB)/4, $0x00010000
+DATA k00010000<>+16(SB)/4, $0x00010000
+DATA k00010000<>+20(SB)/4, $0x00010000
+DATA k00010000<>+24(SB)/4, $0x00010000
+DATA k00010000<>+28(SB)/4, $0x00010000
+DATA k00010000<>+32(SB)/4, $0x00010000
+DATA k00010000<>+36(SB)/4, $0x00010000
+DATA k00010000<>+40(SB)/4, $0x00010000
+DATA k00010000<>+44(SB)/4, $0x00010000
+DATA k00010000<>+48(SB)/4, $0x00010000
+DATA k00010000<>+52(SB)/4, $0x00010000
+DATA k00010000<>+56(SB)/4, $0x00010000
+DATA k00010000<>+60(SB)/4, $0x00010000
+GLOBL k00010000<>(SB), RODATA|NOPTR, $64
+
 DATA k00400000<>+0(SB)/4, $0x00400000
 DATA k00400000<>+4(SB)/4, $0x00400000
 DATA k00400000<>+8(SB)/4, $0x00400000
@@ -3619,7 +3714,7 @@ DATA k00400000<>+60(SB)/4, $0x00400000
 GLOBL k00400000<>(SB), RODATA|NOPTR, $64
 
 // func vecNormSums16(x *float32, gamma *float32, dy *uint16, dgamma *float32, dbeta *float32, mean float32, rstd float32, n int) (sum float32, cross float32)
-// Requires: AVX, AVX512F, SSE
+// Requires: AVX, AVX512F, MMX+, SSE
 TEXT ·vecNormSums16(SB), NOSPLIT, $0-64
 	MOVQ         x+0(FP), DI
 	MOVQ         gamma+8(FP), SI
@@ -3633,10 +3728,13 @@ TEXT ·vecNormSums16(SB), NOSPLIT, $0-64
 	VPXORD       Z3, Z3, Z3
 	VBROADCASTSS mean+40(FP), Z13
 	VBROADCASTSS rstd+44(FP), Z14
+	MOVQ         AX, R12
+	SHLQ         $0x01, R12
 
 many:
 	CMPQ        AX, $0x00000020
 	JL          few
+	PREFETCHT0  (DX)(R12*1)
 	VMOVUPS     (DI), Z4
 	VSUBPS      Z13, Z4, Z4
 	VMULPS      Z14, Z4, Z4
@@ -3678,6 +3776,7 @@ many:
 few:
 	CMPQ        AX, $0x00000010
 	JL          last
+	PREFETCHT0  (DX)(R12*1)
 	VMOVUPS     (DI), Z4
 	VSUBPS      Z13, Z4, Z4
 	VMULPS      Z14, Z4, Z4
@@ -3728,21 +3827,28 @@ last:
 	RET
 
 // func vecNormGrad16(dx *uint16, x *float32, gamma *float32, dy *uint16, mean float32, rstd float32, sum float32, cross float32, n int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·vecNormGrad16(SB), NOSPLIT, $0-56
 	MOVQ         dx+0(FP), DI
 	MOVQ         x+8(FP), SI
 	MOVQ         gamma+16(FP), DX
 	MOVQ         dy+24(FP), CX
 	MOVQ         n+48(FP), AX
+	VBROADCASTSS k00000001<>+0(SB), Z16
+	VBROADCASTSS k00007fff<>+0(SB), Z17
+	VBROADCASTSS k00010000<>+0(SB), Z18
+	VBROADCASTSS k00400000<>+0(SB), Z19
 	VBROADCASTSS mean+32(FP), Z11
 	VBROADCASTSS rstd+36(FP), Z12
 	VBROADCASTSS sum+40(FP), Z13
 	VBROADCASTSS cross+44(FP), Z14
+	MOVQ         AX, R12
+	SHLQ         $0x01, R12
 
 many:
 	CMPQ         AX, $0x00000020
 	JL           few
+	PREFETCHT0   (DI)(R12*1)
 	VMOVUPS      (SI), Z0
 	VSUBPS       Z11, Z0, Z0
 	VMULPS       Z12, Z0, Z0
@@ -3753,12 +3859,11 @@ many:
 	VSUBPS       Z13, Z1, Z1
 	VFNMADD231PS Z14, Z0, Z1
 	VMULPS       Z12, Z1, Z1
-	VPSRLD       $0x10, Z1, Z30
-	VPANDD       k00000001<>+0(SB), Z30, Z30
-	VPADDD       k00007fff<>+0(SB), Z30, Z30
-	VPADDD       Z1, Z30, Z30
+	VPTESTMD     Z18, Z1, K4
+	VPADDD       Z17, Z1, Z30
+	VPADDD       Z16, Z30, K4, Z30
 	VCMPPS       $0x03, Z1, Z1, K2
-	VPORD        k00400000<>+0(SB), Z1, K2, Z30
+	VPORD        Z19, Z1, K2, Z30
 	VPSRLD       $0x10, Z30, Z30
 	VPMOVDW      Z30, (DI)
 	VMOVUPS      64(SI), Z3
@@ -3771,12 +3876,11 @@ many:
 	VSUBPS       Z13, Z4, Z4
 	VFNMADD231PS Z14, Z3, Z4
 	VMULPS       Z12, Z4, Z4
-	VPSRLD       $0x10, Z4, Z30
-	VPANDD       k00000001<>+0(SB), Z30, Z30
-	VPADDD       k00007fff<>+0(SB), Z30, Z30
-	VPADDD       Z4, Z30, Z30
+	VPTESTMD     Z18, Z4, K4
+	VPADDD       Z17, Z4, Z30
+	VPADDD       Z16, Z30, K4, Z30
 	VCMPPS       $0x03, Z4, Z4, K2
-	VPORD        k00400000<>+0(SB), Z4, K2, Z30
+	VPORD        Z19, Z4, K2, Z30
 	VPSRLD       $0x10, Z30, Z30
 	VPMOVDW      Z30, 32(DI)
 	ADDQ         $0x00000040, DI
@@ -3789,6 +3893,7 @@ many:
 few:
 	CMPQ         AX, $0x00000010
 	JL           last
+	PREFETCHT0   (DI)(R12*1)
 	VMOVUPS      (SI), Z0
 	VSUBPS       Z11, Z0, Z0
 	VMULPS       Z12, Z0, Z0
@@ -3799,12 +3904,11 @@ few:
 	VSUBPS       Z13, Z1, Z1
 	VFNMADD231PS Z14, Z0, Z1
 	VMULPS       Z12, Z1, Z1
-	VPSRLD       $0x10, Z1, Z30
-	VPANDD       k00000001<>+0(SB), Z30, Z30
-	VPADDD       k00007fff<>+0(SB), Z30, Z30
-	VPADDD       Z1, Z30, Z30
+	VPTESTMD     Z18, Z1, K4
+	VPADDD       Z17, Z1, Z30
+	VPADDD       Z16, Z30, K4, Z30
 	VCMPPS       $0x03, Z1, Z1, K2
-	VPORD        k00400000<>+0(SB), Z1, K2, Z30
+	VPORD        Z19, Z1, K2, Z30
 	VPSRLD       $0x10, Z30, Z30
 	VPMOVDW      Z30, (DI)
 	ADDQ         $0x00000020, DI
@@ -3819,7 +3923,7 @@ last:
 	RET
 
 // func vecNormGradKeep16(dx *uint16, x *float32, gamma *float32, dy *uint16, drop *uint16, keep *byte, mean float32, rstd float32, sum float32, cross float32, scale float32, n int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·vecNormGradKeep16(SB), NOSPLIT, $0-80
 	MOVQ         dx+0(FP), DI
 	MOVQ         x+8(FP), SI
@@ -3828,15 +3932,23 @@ TEXT ·vecNormGradKeep16(SB), NOSPLIT, $0-80
 	MOVQ         drop+32(FP), R8
 	MOVQ         keep+40(FP), R9
 	MOVQ         n+72(FP), AX
+	VBROADCASTSS k00000001<>+0(SB), Z16
+	VBROADCASTSS k00007fff<>+0(SB), Z17
+	VBROADCASTSS k00010000<>+0(SB), Z18
+	VBROADCASTSS k00400000<>+0(SB), Z19
 	VBROADCASTSS mean+48(FP), Z11
 	VBROADCASTSS rstd+52(FP), Z12
 	VBROADCASTSS sum+56(FP), Z13
 	VBROADCASTSS cross+60(FP), Z14
 	VBROADCASTSS scale+64(FP), Z8
+	MOVQ         AX, R12
+	SHLQ         $0x01, R12
 
 many:
 	CMPQ         AX, $0x00000020
 	JL           few
+	PREFETCHT0   (DI)(R12*1)
+	PREFETCHT0   (R8)(R12*1)
 	VMOVUPS      (SI), Z0
 	VSUBPS       Z11, Z0, Z0
 	VMULPS       Z12, Z0, Z0
@@ -3847,22 +3959,20 @@ many:
 	VSUBPS       Z13, Z1, Z1
 	VFNMADD231PS Z14, Z0, Z1
 	VMULPS       Z12, Z1, Z1
-	VPSRLD       $0x10, Z1, Z30
-	VPANDD       k00000001<>+0(SB), Z30, Z30
-	VPADDD       k00007fff<>+0(SB), Z30, Z30
-	VPADDD       Z1, Z30, Z30
+	VPTESTMD     Z18, Z1, K4
+	VPADDD       Z17, Z1, Z30
+	VPADDD       Z16, Z30, K4, Z30
 	VCMPPS       $0x03, Z1, Z1, K2
-	VPORD        k00400000<>+0(SB), Z1, K2, Z30
+	VPORD        Z19, Z1, K2, Z30
 	VPSRLD       $0x10, Z30, Z30
 	VPMOVDW      Z30, (DI)
 	KMOVW        (R9), K3
 	VMULPS.Z     Z8, Z1, K3, Z1
-	VPSRLD       $0x10, Z1, Z30
-	VPANDD       k00000001<>+0(SB), Z30, Z30
-	VPADDD       k00007fff<>+0(SB), Z30, Z30
-	VPADDD       Z1, Z30, Z30
+	VPTESTMD     Z18, Z1, K4
+	VPADDD       Z17, Z1, Z30
+	VPADDD       Z16, Z30, K4, Z30
 	VCMPPS       $0x03, Z1, Z1, K2
-	VPORD        k00400000<>+0(SB), Z1, K2, Z30
+	VPORD        Z19, Z1, K2, Z30
 	VPSRLD       $0x10, Z30, Z30
 	VPMOVDW      Z30, (R8)
 	VMOVUPS      64(SI), Z3
@@ -3875,22 +3985,20 @@ many:
 	VSUBPS       Z13, Z4, Z4
 	VFNMADD231PS Z14, Z3, Z4
 	VMULPS       Z12, Z4, Z4
-	VPSRLD       $0x10, Z4, Z30
-	VPANDD       k00000001<>+0(SB), Z30, Z30
-	VPADDD       k00007fff<>+0(SB), Z30, Z30
-	VPADDD       Z4, Z30, Z30
+	VPTESTMD     Z18, Z4, K4
+	VPADDD       Z17, Z4, Z30
+	VPADDD       Z16, Z30, K4, Z30
 	VCMPPS       $0x03, Z4, Z4, K2
-	VPORD        k00400000<>+0(SB), Z4, K2, Z30
+	VPORD        Z19, Z4, K2, Z30
 	VPSRLD       $0x10, Z30, Z30
 	VPMOVDW      Z30, 32(DI)
 	KMOVW        2(R9), K3
 	VMULPS.Z     Z8, Z4, K3, Z4
-	VPSRLD       $0x10, Z4, Z30
-	VPANDD       k00000001<>+0(SB), Z30, Z30
-	VPADDD       k00007fff<>+0(SB), Z30, Z30
-	VPADDD       Z4, Z30, Z30
+	VPTESTMD     Z18, Z4, K4
+	VPADDD       Z17, Z4, Z30
+	VPADDD       Z16, Z30, K4, Z30
 	VCMPPS       $0x03, Z4, Z4, K2
-	VPORD        k00400000<>+0(SB), Z4, K2, Z30
+	VPORD        Z19, Z4, K2, Z30
 	VPSRLD       $0x10, Z30, Z30
 	VPMOVDW      Z30, 32(R8)
 	ADDQ         $0x00000040, DI
@@ -3905,6 +4013,8 @@ many:
 few:
 	CMPQ         AX, $0x00000010
 	JL           last
+	PREFETCHT0   (DI)(R12*1)
+	PREFETCHT0   (R8)(R12*1)
 	VMOVUPS      (SI), Z0
 	VSUBPS       Z11, Z0, Z0
 	VMULPS       Z12, Z0, Z0
@@ -3915,22 +4025,20 @@ few:
 	VSUBPS       Z13, Z1, Z1
 	VFNMADD231PS Z14, Z0, Z1
 	VMULPS       Z12, Z1, Z1
-	VPSRLD       $0x10, Z1, Z30
-	VPANDD       k00000001<>+0(SB), Z30, Z30
-	VPADDD       k00007fff<>+0(SB), Z30, Z30
-	VPADDD       Z1, Z30, Z30
+	VPTESTMD     Z18, Z1, K4
+	VPADDD       Z17, Z1, Z30
+	VPADDD       Z16, Z30, K4, Z30
 	VCMPPS       $0x03, Z1, Z1, K2
-	VPORD        k00400000<>+0(SB), Z1, K2, Z30
+	VPORD        Z19, Z1, K2, Z30
 	VPSRLD       $0x10, Z30, Z30
 	VPMOVDW      Z30, (DI)
 	KMOVW        (R9), K3
 	VMULPS.Z     Z8, Z1, K3, Z1
-	VPSRLD       $0x10, Z1, Z30
-	VPANDD       k00000001<>+0(SB), Z30, Z30
-	VPADDD       k00007fff<>+0(SB), Z30, Z30
-	VPADDD       Z1, Z30, Z30
+	VPTESTMD     Z18, Z1, K4
+	VPADDD       Z17, Z1, Z30
+	VPADDD       Z16, Z30, K4, Z30
 	VCMPPS       $0x03, Z1, Z1, K2
-	VPORD        k00400000<>+0(SB), Z1, K2, Z30
+	VPORD        Z19, Z1, K2, Z30
 	VPSRLD       $0x10, Z30, Z30
 	VPMOVDW      Z30, (R8)
 	ADDQ         $0x00000020, DI
@@ -4002,70 +4110,69 @@ end:
 // func vecNarrow(dst *uint16, src *float32, n int)
 // Requires: AVX, AVX512F
 TEXT ·vecNarrow(SB), NOSPLIT, $0-24
-	MOVQ dst+0(FP), DI
-	MOVQ src+8(FP), SI
-	MOVQ n+16(FP), AX
+	MOVQ         dst+0(FP), DI
+	MOVQ         src+8(FP), SI
+	MOVQ         n+16(FP), AX
+	VBROADCASTSS k00000001<>+0(SB), Z16
+	VBROADCASTSS k00007fff<>+0(SB), Z17
+	VBROADCASTSS k00010000<>+0(SB), Z18
+	VBROADCASTSS k00400000<>+0(SB), Z19
 
 many:
-	CMPQ    AX, $0x00000040
-	JL      few
-	VMOVUPS (SI), Z0
-	VPSRLD  $0x10, Z0, Z30
-	VPANDD  k00000001<>+0(SB), Z30, Z30
-	VPADDD  k00007fff<>+0(SB), Z30, Z30
-	VPADDD  Z0, Z30, Z30
-	VCMPPS  $0x03, Z0, Z0, K2
-	VPORD   k00400000<>+0(SB), Z0, K2, Z30
-	VPSRLD  $0x10, Z30, Z30
-	VPMOVDW Z30, (DI)
-	VMOVUPS 64(SI), Z1
-	VPSRLD  $0x10, Z1, Z30
-	VPANDD  k00000001<>+0(SB), Z30, Z30
-	VPADDD  k00007fff<>+0(SB), Z30, Z30
-	VPADDD  Z1, Z30, Z30
-	VCMPPS  $0x03, Z1, Z1, K2
-	VPORD   k00400000<>+0(SB), Z1, K2, Z30
-	VPSRLD  $0x10, Z30, Z30
-	VPMOVDW Z30, 32(DI)
-	VMOVUPS 128(SI), Z2
-	VPSRLD  $0x10, Z2, Z30
-	VPANDD  k00000001<>+0(SB), Z30, Z30
-	VPADDD  k00007fff<>+0(SB), Z30, Z30
-	VPADDD  Z2, Z30, Z30
-	VCMPPS  $0x03, Z2, Z2, K2
-	VPORD   k00400000<>+0(SB), Z2, K2, Z30
-	VPSRLD  $0x10, Z30, Z30
-	VPMOVDW Z30, 64(DI)
-	VMOVUPS 192(SI), Z3
-	VPSRLD  $0x10, Z3, Z30
-	VPANDD  k00000001<>+0(SB), Z30, Z30
-	VPADDD  k00007fff<>+0(SB), Z30, Z30
-	VPADDD  Z3, Z30, Z30
-	VCMPPS  $0x03, Z3, Z3, K2
-	VPORD   k00400000<>+0(SB), Z3, K2, Z30
-	VPSRLD  $0x10, Z30, Z30
-	VPMOVDW Z30, 96(DI)
-	ADDQ    $0x00000080, DI
-	ADDQ    $0x00000100, SI
-	SUBQ    $0x00000040, AX
-	JMP     many
+	CMPQ     AX, $0x00000040
+	JL       few
+	VMOVUPS  (SI), Z0
+	VPTESTMD Z18, Z0, K4
+	VPADDD   Z17, Z0, Z30
+	VPADDD   Z16, Z30, K4, Z30
+	VCMPPS   $0x03, Z0, Z0, K2
+	VPORD    Z19, Z0, K2, Z30
+	VPSRLD   $0x10, Z30, Z30
+	VPMOVDW  Z30, (DI)
+	VMOVUPS  64(SI), Z1
+	VPTESTMD Z18, Z1, K4
+	VPADDD   Z17, Z1, Z30
+	VPADDD   Z16, Z30, K4, Z30
+	VCMPPS   $0x03, Z1, Z1, K2
+	VPORD    Z19, Z1, K2, Z30
+	VPSRLD   $0x10, Z30, Z30
+	VPMOVDW  Z30, 32(DI)
+	VMOVUPS  128(SI), Z2
+	VPTESTMD Z18, Z2, K4
+	VPADDD   Z17, Z2, Z30
+	VPADDD   Z16, Z30, K4, Z30
+	VCMPPS   $0x03, Z2, Z2, K2
+	VPORD    Z19, Z2, K2, Z30
+	VPSRLD   $0x10, Z30, Z30
+	VPMOVDW  Z30, 64(DI)
+	VMOVUPS  192(SI), Z3
+	VPTESTMD Z18, Z3, K4
+	VPADDD   Z17, Z3, Z30
+	VPADDD   Z16, Z30, K4, Z30
+	VCMPPS   $0x03, Z3, Z3, K2
+	VPORD    Z19, Z3, K2, Z30
+	VPSRLD   $0x10, Z30, Z30
+	VPMOVDW  Z30, 96(DI)
+	ADDQ     $0x00000080, DI
+	ADDQ     $0x00000100, SI
+	SUBQ     $0x00000040, AX
+	JMP      many
 
 few:
-	CMPQ    AX, $0x00000010
-	JL      last
-	VMOVUPS (SI), Z0
-	VPSRLD  $0x10, Z0, Z30
-	VPANDD  k00000001<>+0(SB), Z30, Z30
-	VPADDD  k00007fff<>+0(SB), Z30, Z30
-	VPADDD  Z0, Z30, Z30
-	VCMPPS  $0x03, Z0, Z0, K2
-	VPORD   k00400000<>+0(SB), Z0, K2, Z30
-	VPSRLD  $0x10, Z30, Z30
-	VPMOVDW Z30, (DI)
-	ADDQ    $0x00000020, DI
-	ADDQ    $0x00000040, SI
-	SUBQ    $0x00000010, AX
-	JMP     few
+	CMPQ     AX, $0x00000010
+	JL       last
+	VMOVUPS  (SI), Z0
+	VPTESTMD Z18, Z0, K4
+	VPADDD   Z17, Z0, Z30
+	VPADDD   Z16, Z30, K4, Z30
+	VCMPPS   $0x03, Z0, Z0, K2
+	VPORD    Z19, Z0, K2, Z30
+	VPSRLD   $0x10, Z30, Z30
+	VPMOVDW  Z30, (DI)
+	ADDQ     $0x00000020, DI
+	ADDQ     $0x00000040, SI
+	SUBQ     $0x00000010, AX
+	JMP      few
 
 last:
 	TESTQ     AX, AX
@@ -4075,12 +4182,11 @@ last:
 	SUBL      $0x01, R13
 	KMOVW     R13, K1
 	VMOVUPS.Z (SI), K1, Z0
-	VPSRLD    $0x10, Z0, Z30
-	VPANDD    k00000001<>+0(SB), Z30, Z30
-	VPADDD    k00007fff<>+0(SB), Z30, Z30
-	VPADDD    Z0, Z30, Z30
+	VPTESTMD  Z18, Z0, K4
+	VPADDD    Z17, Z0, Z30
+	VPADDD    Z16, Z30, K4, Z30
 	VCMPPS    $0x03, Z0, Z0, K2
-	VPORD     k00400000<>+0(SB), Z0, K2, Z30
+	VPORD     Z19, Z0, K2, Z30
 	VPSRLD    $0x10, Z30, Z30
 	VPMOVDW   Z30, K1, (DI)
 
@@ -4091,10 +4197,14 @@ end:
 // func vecAdd16(dst *uint16, a *uint16, b *uint16, n int)
 // Requires: AVX, AVX512F
 TEXT ·vecAdd16(SB), NOSPLIT, $0-32
-	MOVQ dst+0(FP), DI
-	MOVQ a+8(FP), SI
-	MOVQ b+16(FP), DX
-	MOVQ n+24(FP), AX
+	MOVQ         dst+0(FP), DI
+	MOVQ         a+8(FP), SI
+	MOVQ         b+16(FP), DX
+	MOVQ         n+24(FP), AX
+	VBROADCASTSS k00000001<>+0(SB), Z16
+	VBROADCASTSS k00007fff<>+0(SB), Z17
+	VBROADCASTSS k00010000<>+0(SB), Z18
+	VBROADCASTSS k00400000<>+0(SB), Z19
 
 many:
 	CMPQ      AX, $0x00000020
@@ -4104,12 +4214,11 @@ many:
 	VPMOVZXWD (DX), Z1
 	VPSLLD    $0x10, Z1, Z1
 	VADDPS    Z0, Z1, Z0
-	VPSRLD    $0x10, Z0, Z30
-	VPANDD    k00000001<>+0(SB), Z30, Z30
-	VPADDD    k00007fff<>+0(SB), Z30, Z30
-	VPADDD    Z0, Z30, Z30
+	VPTESTMD  Z18, Z0, K4
+	VPADDD    Z17, Z0, Z30
+	VPADDD    Z16, Z30, K4, Z30
 	VCMPPS    $0x03, Z0, Z0, K2
-	VPORD     k00400000<>+0(SB), Z0, K2, Z30
+	VPORD     Z19, Z0, K2, Z30
 	VPSRLD    $0x10, Z30, Z30
 	VPMOVDW   Z30, (DI)
 	VPMOVZXWD 32(SI), Z2
@@ -4117,12 +4226,11 @@ many:
 	VPMOVZXWD 32(DX), Z3
 	VPSLLD    $0x10, Z3, Z3
 	VADDPS    Z2, Z3, Z2
-	VPSRLD    $0x10, Z2, Z30
-	VPANDD    k00000001<>+0(SB), Z30, Z30
-	VPADDD    k00007fff<>+0(SB), Z30, Z30
-	VPADDD    Z2, Z30, Z30
+	VPTESTMD  Z18, Z2, K4
+	VPADDD    Z17, Z2, Z30
+	VPADDD    Z16, Z30, K4, Z30
 	VCMPPS    $0x03, Z2, Z2, K2
-	VPORD     k00400000<>+0(SB), Z2, K2, Z30
+	VPORD     Z19, Z2, K2, Z30
 	VPSRLD    $0x10, Z30, Z30
 	VPMOVDW   Z30, 32(DI)
 	ADDQ      $0x00000040, DI
@@ -4139,12 +4247,11 @@ few:
 	VPMOVZXWD (DX), Z1
 	VPSLLD    $0x10, Z1, Z1
 	VADDPS    Z0, Z1, Z0
-	VPSRLD    $0x10, Z0, Z30
-	VPANDD    k00000001<>+0(SB), Z30, Z30
-	VPADDD    k00007fff<>+0(SB), Z30, Z30
-	VPADDD    Z0, Z30, Z30
+	VPTESTMD  Z18, Z0, K4
+	VPADDD    Z17, Z0, Z30
+	VPADDD    Z16, Z30, K4, Z30
 	VCMPPS    $0x03, Z0, Z0, K2
-	VPORD     k00400000<>+0(SB), Z0, K2, Z30
+	VPORD     Z19, Z0, K2, Z30
 	VPSRLD    $0x10, Z30, Z30
 	VPMOVDW   Z30, (DI)
 	ADDQ      $0x00000020, DI
@@ -4165,12 +4272,11 @@ last:
 	VPMOVZXWD.Z (DX), K1, Z1
 	VPSLLD      $0x10, Z1, Z1
 	VADDPS      Z0, Z1, Z0
-	VPSRLD      $0x10, Z0, Z30
-	VPANDD      k00000001<>+0(SB), Z30, Z30
-	VPADDD      k00007fff<>+0(SB), Z30, Z30
-	VPADDD      Z0, Z30, Z30
+	VPTESTMD    Z18, Z0, K4
+	VPADDD      Z17, Z0, Z30
+	VPADDD      Z16, Z30, K4, Z30
 	VCMPPS      $0x03, Z0, Z0, K2
-	VPORD       k00400000<>+0(SB), Z0, K2, Z30
+	VPORD       Z19, Z0, K2, Z30
 	VPSRLD      $0x10, Z30, Z30
 	VPMOVDW     Z30, K1, (DI)
 

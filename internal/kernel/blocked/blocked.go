@@ -41,6 +41,8 @@ type worker struct {
 	x    []float32 // rows on the way into a panel
 	norm NormRow
 	keep []byte // what dropout keeps of a row
+	sums [foldColumns]float64
+	own  []int32 // tokens whose rows of a table a part adds to
 	att  attentionScratch
 	z    []float32 // rows of the loss's input as B
 	mlm  []float32 // logits
@@ -67,6 +69,7 @@ type operands struct {
 	att        attentionCall
 	conv       convCall
 	mlm        mlmCall
+	fold       foldCall
 	gather     gatherCall
 	pool       poolCall
 	add        *kernel.AddArgs

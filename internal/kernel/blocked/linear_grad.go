@@ -141,17 +141,3 @@ func (k *Kernels) dzPart(part, w int) {
 		}
 	}
 }
-
-// foldPartials sets dst[j] = beta·dst[j] + Σ partial[i·stride + j] over n partials in order, in float64.
-func (k *Kernels) foldPartials(dst, partial []float32, n, stride, width int, beta float32) {
-	for j := range width {
-		s := 0.0
-		for i := range n {
-			s += float64(partial[i*stride+j])
-		}
-		if beta != 0 {
-			s += float64(beta) * float64(dst[j])
-		}
-		dst[j] = float32(s)
-	}
-}

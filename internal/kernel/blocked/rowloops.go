@@ -7,6 +7,11 @@ import "github.com/secencoder/secencoder/internal/bf16"
 type RowLoops struct {
 	Add   func(dst, a, b []bf16.BF16)          // dst = a + b, in float32, rounded
 	AddTo func(dst []float32, src []bf16.BF16) // dst += src
+	// AddDouble sets dst += src in float64.
+	AddDouble func(dst []float64, src []float32)
+
+	// Prefetch asks for memory that is used soon.
+	Prefetch func(v Values)
 
 	// The ones below may be nil: the kernels then go step by step, to the same bits. Rows are a multiple of 16 long.
 
@@ -38,7 +43,7 @@ type NormRow struct {
 
 // portableRows has no loops of several steps.
 func portableRows() RowLoops {
-	return RowLoops{Add: addBF16, AddTo: addToBF16}
+	return RowLoops{Add: addBF16, AddTo: addToBF16, AddDouble: addDouble, Prefetch: func(Values) {}}
 }
 
 func addBF16(dst, a, b []bf16.BF16) {
@@ -52,6 +57,13 @@ func addToBF16(dst []float32, src []bf16.BF16) {
 	src = src[:len(dst)]
 	for i := range dst {
 		dst[i] += src[i].Float32()
+	}
+}
+
+func addDouble(dst []float64, src []float32) {
+	src = src[:len(dst)]
+	for i, x := range src {
+		dst[i] += float64(x)
 	}
 }
 

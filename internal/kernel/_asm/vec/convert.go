@@ -37,16 +37,18 @@ func (m *machine) partial(tail bool) {
 	}
 }
 
+// narrowing holds what narrow needs.
+func (m *machine) narrowing() { m.hold(1, 0x7fff, 0x10000, 0x400000) }
+
 // narrow emits the store of r as BF16s and leaves r as it is.
 func (m *machine) narrow(r VecPhysical, at Mem, tail bool) {
 	m.partial(tail)
 	t, q := m.scratch()
 	const unordered = 3
-	VPSRLD(U8(16), r, t)
-	m.and(m.word(1), t, t)
-	VPADDD(m.word(0x7fff), t, t)
-	VPADDD(r, t, t)
 	if m.wide {
+		VPTESTMD(m.word(0x10000), r, K4)
+		VPADDD(m.word(0x7fff), r, t)
+		VPADDD(m.word(1), t, K4, t)
 		VCMPPS(U8(unordered), r, r, K2)
 		VPORD(m.word(0x400000), r, K2, t)
 		VPSRLD(U8(16), t, t)
@@ -57,6 +59,10 @@ func (m *machine) narrow(r VecPhysical, at Mem, tail bool) {
 		}
 		return
 	}
+	VPSRLD(U8(16), r, t)
+	m.and(m.word(1), t, t)
+	VPADDD(m.word(0x7fff), t, t)
+	VPADDD(r, t, t)
 	VPOR(m.word(0x400000), r, q)
 	VCMPPS(U8(unordered), r, r, Y9)
 	VBLENDVPS(Y9, q, t, t)
@@ -94,6 +100,7 @@ func (m *machine) conversions() {
 	done()
 
 	r, n = m.function("vecNarrow", "func(dst *uint16, src *float32, n int)", "vecNarrow sets dst = src, rounded.", "dst:16", "src")
+	m.narrowing()
 	m.whole = !m.wide
 	m.loop(n, r, 4, func(b block) {
 		b.load(r[1], v(b.u))
@@ -102,6 +109,7 @@ func (m *machine) conversions() {
 	done()
 
 	r, n = m.function("vecAdd16", "func(dst, a, b *uint16, n int)", "vecAdd16 sets dst = a + b, rounded.", "dst:16", "a:16", "b:16")
+	m.narrowing()
 	m.whole = !m.wide
 	m.loop(n, r, 2, func(b block) {
 		x, y := v(2*b.u), v(2*b.u+1)

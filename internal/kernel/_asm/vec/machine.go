@@ -16,6 +16,8 @@ type machine struct {
 	consts map[string]Mem
 	bits   map[Register]int // of an element at a pointer of the function; 32 where it says nothing
 	whole  bool             // the function takes multiples of lanes alone: no partial vector
+	held   map[uint32]Op    // constants in registers of the function
+	far    bool             // R12 holds the bytes of a row
 }
 
 var zmm = []VecPhysical{
@@ -39,10 +41,18 @@ func (m *machine) lanes() int {
 	return 8
 }
 
-// c returns the address of x in every lane.
-func (m *machine) c(x float64) Mem { return m.word(math.Float32bits(float32(x))) }
+// c returns x in every lane: where hold put it, else in memory.
+func (m *machine) c(x float64) Op { return m.word(math.Float32bits(float32(x))) }
 
-func (m *machine) word(x uint32) Mem {
+func (m *machine) word(x uint32) Op {
+	if r, ok := m.held[x]; ok {
+		return r
+	}
+	return m.constant(x)
+}
+
+// constant returns the address of x in every lane. Symbols stand on 32 bytes: a vector of 16 lanes may cross a cache line.
+func (m *machine) constant(x uint32) Mem {
 	name := fmt.Sprintf("k%08x", x)
 	if at, ok := m.consts[name]; ok {
 		return at
@@ -53,6 +63,26 @@ func (m *machine) word(x uint32) Mem {
 	}
 	m.consts[name] = at
 	return at
+}
+
+// hold puts constants into registers from number 16 on, for the rest of the function. The machine of 8 lanes has none to
+// spare; its constants never cross a cache line.
+func (m *machine) hold(words ...uint32) {
+	for _, x := range words {
+		if _, ok := m.held[x]; ok || !m.wide {
+			continue
+		}
+		r := m.v(16 + len(m.held))
+		VBROADCASTSS(m.constant(x), r)
+		m.held[x] = r
+	}
+}
+
+// holdC is hold for numbers.
+func (m *machine) holdC(x ...float64) {
+	for _, x := range x {
+		m.hold(math.Float32bits(float32(x)))
+	}
 }
 
 // words returns the address of lane values.
@@ -133,6 +163,25 @@ func (b block) store(r VecPhysical, p Register) {
 	default:
 		VMASKMOVPS(r, Y15, at)
 	}
+}
+
+// below emits a prefetch of what stands at p in the next row, where the function has called ahead.
+func (b block) below(p Register) {
+	size := b.m.bytes(p, 1)
+	if !b.m.far || size < 64 && b.u%(64/size) != 0 {
+		return
+	}
+	at := b.at(p)
+	at.Index, at.Scale = R12, 1
+	PREFETCHT0(at)
+}
+
+// ahead prepares below: rows follow one another, so the next one is n elements of so many bits on. A pass over a row that
+// is in L1 leaves memory idle; with this it does not.
+func (m *machine) ahead(n Register, bits int) {
+	m.far = true
+	MOVQ(n, R12)
+	SHLQ(U8(map[int]uint8{16: 1, 32: 2}[bits]), R12)
 }
 
 // clip sets lanes beyond the end to 0.
@@ -219,18 +268,19 @@ func (m *machine) fold(n int, op func(a, b, to Op)) {
 	op(X1, X0, X0)
 }
 
-// function begins one; pointers are its pointer parameters, in order: "x:16" is one to BF16s, "x:1" to bits.
+// function begins one; pointers are its pointer parameters, in order: "x:16" is one to BF16s, "x:1" to bits, "x:64"
+// to float64s.
 func (m *machine) function(name, signature, doc string, pointers ...string) (regs []Register, n Register) {
 	TEXT(name, NOSPLIT, signature)
 	Pragma("noescape")
 	Doc(doc)
 	free := []GPPhysical{RDI, RSI, RDX, RCX, R8, R9, R10, R11}
-	m.bits, m.whole = map[Register]int{}, false
+	m.bits, m.whole, m.held, m.far = map[Register]int{}, false, map[uint32]Op{}, false
 	for i, p := range pointers {
 		p, bits, ok := strings.Cut(p, ":")
 		r := Load(Param(p), free[i])
 		if ok {
-			m.bits[r] = map[string]int{"16": 16, "1": 1}[bits]
+			m.bits[r] = map[string]int{"1": 1, "16": 16, "64": 64}[bits]
 		}
 		regs = append(regs, r)
 	}

@@ -41,6 +41,17 @@ func (m *machine) maps() {
 	})
 	done()
 
+	// Rows of an embedding table stand anywhere: a kilobyte is over before the processor has seen a stream.
+	r, n = m.function("prefetch", "func(x *byte, n int)", "prefetch fetches n bytes, whole cache lines, into L1.", "x")
+	Label("line")
+	SUBQ(U8(64), n)
+	JL(LabelRef("end"))
+	PREFETCHT0(Mem{Base: r[0]})
+	ADDQ(U8(64), r[0])
+	JMP(LabelRef("line"))
+	Label("end")
+	RET()
+
 	r, n = m.function("vecShift", "func(dst, x *float32, a float32, n int)", "vecShift adds x + a to dst.", "dst", "x")
 	m.arg("a", v(14))
 	m.loop(n, r, 4, func(b block) {
@@ -150,20 +161,27 @@ func (m *machine) reductions() {
 	Store(X0, ReturnIndex(0))
 	done()
 
+	r, n = m.function("vecAddDouble", "func(dst *float64, x *float32, n int)", "vecAddDouble adds x to dst; n is a multiple of 16.", "dst:64", "x")
+	m.whole = true
+	m.loop(n, r, 1, func(b block) {
+		x, lo, hi := v(0), v(1), v(2)
+		b.load(r[1], x)
+		m.doubles(x, lo, hi)
+		for i, d := range []VecPhysical{lo, hi} {
+			at := b.at(r[0])
+			at.Disp += 4 * m.lanes() * i
+			VADDPD(at, d, d)
+			VMOVUPD(d, at)
+		}
+	})
+	done()
+
 	r, n = clearName("vecSumSquares", "func(x *float32, n int) float64", "vecSumSquares returns Σ x², accumulated in float64.", "x")
 	m.loop(n, r, 2, func(b block) {
 		x := v(4 + 4*b.u)
 		b.load(r[0], x)
 		lo, hi := v(5+4*b.u), v(6+4*b.u)
-		if m.wide {
-			VEXTRACTF64X4(U8(1), x, hi.AsY())
-			VCVTPS2PD(x.AsY(), lo)
-			VCVTPS2PD(hi.AsY(), hi)
-		} else {
-			VEXTRACTF128(U8(1), x, hi.AsX())
-			VCVTPS2PD(x.AsX(), lo)
-			VCVTPS2PD(hi.AsX(), hi)
-		}
+		m.doubles(x, lo, hi)
 		VFMADD231PD(lo, lo, v(2*b.u))
 		VFMADD231PD(hi, hi, v(2*b.u+1))
 	})
@@ -181,4 +199,17 @@ func (m *machine) reductions() {
 	VADDPD(X1, X0, X0)
 	Store(X0, ReturnIndex(0))
 	done()
+}
+
+// doubles emits lo, hi = the halves of x as float64s.
+func (m *machine) doubles(x, lo, hi VecPhysical) {
+	if m.wide {
+		VEXTRACTF64X4(U8(1), x, hi.AsY())
+		VCVTPS2PD(x.AsY(), lo)
+		VCVTPS2PD(hi.AsY(), hi)
+	} else {
+		VEXTRACTF128(U8(1), x, hi.AsX())
+		VCVTPS2PD(x.AsX(), lo)
+		VCVTPS2PD(hi.AsX(), hi)
+	}
 }
