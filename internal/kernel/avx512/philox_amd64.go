@@ -18,3 +18,8 @@ func philoxDropout(dst *float32, src *float32, groups int, call uint64, step uin
 //
 //go:noescape
 func philoxKeep(dst *byte, groups int, call uint64, step uint32, site uint32, key0 uint32, key1 uint32, threshold uint32)
+
+// philoxHalves sets bit i of word c of a group where half-word i of the 8 calls of chain c is at least threshold. The calls of the four chains begin inner, outer, inner after one another, those of the next group next after the last.
+//
+//go:noescape
+func philoxHalves(dst *uint64, groups int, call uint64, inner int, outer int, next int, step uint32, site uint32, key0 uint32, key1 uint32, threshold uint32)

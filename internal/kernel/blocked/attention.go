@@ -6,61 +6,73 @@ import (
 	"github.com/secencoder/secencoder/internal/kernel"
 )
 
-// Attention works on tiles of at most attentionBlock queries by as many keys of one piece and head; scores exist for one
-// tile only, so memory does not grow with the length of a piece. Per tile of q queries, k keys, w slots between them:
+// Attention works on tiles of one piece and head: a block of queries by two blocks of keys. Scores exist for one tile only,
+// so memory does not grow with the square of a piece. Per tile of q queries, k keys, w slots between them:
 //
 //	S  = Q·Kᵀ                     2·q·k·d FLOP
-//	Tq = Q·Pk[window]ᵀ            2·q·w·d     w = q+k−1 near the diagonal, down to 1 far from it
+//	Tq = Q·Pk[window]ᵀ            2·q·w·d     w ≤ q+k−1 near the diagonal
 //	Tk = K·Pq[window]ᵀ            2·k·w·d
 //	S_ij += Tq[i, s(i−j)] + Tk[j, s(i−j)]
 //	O  = O·α + exp(S/σ − m)·V     2·q·k·d     with the running maximum m of each row
 //
-// The tables are packed once per call and head, the key table in reversed order of slots. Where slots are the distances
-// themselves, row i of Tq then is a contiguous run of its row shifted by i, and Tk shifted so is the transpose of what S
-// needs: the two sums are one addition and one transposed addition. A tile with one slot, as are 98 % of a document of
-// 48,000 tokens (M = 512), adds a row and a column. In between each element looks its slot up.
+// A part owns one head and up to four blocks of queries, so that Tk is made once for them, for a window that is little wider
+// than that of one block. The keys and values of longer pieces are packed into Work before, once for all queries, a few
+// heads at a time, at most 64 MiB or one head: read again from their rows, 3·H floats apart, they took a sixth of the time of
+// 8,192 tokens, waiting for memory. The tables are packed once per call and head, the key
+// table in reversed order of slots: where slots are the distances themselves, row i of Tq then is a contiguous run of its row
+// shifted by i, and Tk shifted so is the transpose of what S needs. The two sums are one addition and one transposed addition.
+// In tiles beyond the last bucket, 98 % of a document of 48,000 tokens (M = 512), all distances share the first or the last
+// slot: the products with these two are made once per query and key, and the tile adds a row and a column inside the softmax. In
+// between each element looks its slot up.
 //
-// In a step of mini with pieces of about 45 tokens attention takes 6 to 9 % of the time, forward and backward; with
-// pieces of 512 it takes a third, of which the look-ups are a twentieth (AVX-512, one thread). 24,000 tokens in one piece with two
-// heads of 64 take 11 s of one core, forward and backward; what does not grow with the piece is below 1 MiB a worker.
-// Tried: looking slots up in tiles with one slot: 55 % of the time of a piece of 48,000.
-// Tried: looking slots up one by one: 8 % of a step of mini with pieces of 512; 1.4 % by permutation (AddLooked).
-const attentionBlock = 112
+// Of BF16 operands, P is rounded where it becomes a factor (Format.PackRows); scores, softmax and sums are float32.
+const maxTileBlock = 128
 
-// attentionScratch is what one worker needs for one tile.
+// attentionScratch is what one worker needs.
 type attentionScratch struct {
-	qa, qc, oa, oc   []float32 // Q, dO of the query block: as A, and as B by terms
-	kb, ka, kc       []float32 // K: as B by columns, as A, as B by terms
-	vb               []float32 // V as B
-	s, dp            []float32 // tile of scores, and of dP
-	tq, tk           []float32 // bias tiles, and their gradients G, H
-	pack             []float32 // A on the way into a product
-	o                []float32 // output rows
-	m, l, delta, lse []float32
-	row              []float32
+	qa, qc, oa, oc         []float32 // Q, dO of the query blocks: as A, and as B by terms
+	kb, ka, kc             []float32 // K: as B by columns, as A, as B by terms
+	vb                     []float32 // V as B
+	s, dp                  []float32 // tile of scores, and of dP
+	tq, tk, looked         []float32 // bias tiles, and their gradients G, H
+	pack                   []float32 // A on the way into a product
+	o, dq, dk, dv          []float32 // results of a tile or a part
+	m, l, alpha, sub, row  []float32
+	farQuery, farKey       [2][]float32 // Q·Pk, K·Pq of the first and the last slot
+	sumQuery, sumKey, sums [2][]float32 // sums of dS over far tiles
+	wide                   [2][]float32 // rows of BF16 on the way
+	keep                   []uint64
+	tile                   ScoreTile
 }
 
-// attentionItem is a block of queries i0 … i1 of a piece that begins at token base and has n tokens.
-type attentionItem struct{ piece, base, n, i0, i1 int32 }
+// attentionItem is a run of queries i0 … i1 of a piece that begins at token base and has n tokens; step is the piece's first
+// tile of packed keys, or −1. In the gradient it is a run of keys, and step the number of keys of all runs of its piece but
+// the last.
+type attentionItem struct{ piece, base, n, i0, i1, step int32 }
 
 // attentionCall is the state of one call, forward or gradient.
 type attentionCall struct {
-	f                                    *Format
-	qkv, pos, out, lse, dOut, dQKV, dPos []float32
-	slots                                []int16
-	reach, heads, d, h, k2               int // k2: rows of one table
-	c2p, p2c                             bool
-	inv                                  float32
-	drop                                 bool
-	counter                              Counter
-	threshold                            uint32
-	scale                                float32
-	groups, chunks                       int
-	smooth                               bool      // from one distance to the next slots rise by 0 or 1
-	active                               [2]int    // slots in use by the longest piece: first, last
-	keyB, queryB                         []float32 // packed tables by columns, per head
-	keyC, queryC                         []float32 // packed tables by terms, per head (gradient)
-	partial                              []float32 // [chunk, head, table, row, d], key rows reversed
+	f                      *Format
+	qkv, pos, out, dOut    Values
+	dQKV                   Values
+	lse, dPos              []float32
+	slots                  []int16
+	reach, heads, d, h, k2 int // k2: rows of one table
+	c2p, p2c               bool
+	inv                    float32
+	drop                   kernel.Dropout
+	counter                Counter
+	block, align           int // queries of a tile, half of its keys; windows begin at multiples of align
+	groups                 int
+	smooth                 bool      // from one distance to the next slots rise by 0 or 1
+	active                 [2]int    // slots in use by the longest piece: first, last
+	keyB, queryB           []float32 // packed tables by columns, per head
+	keyC, queryC           []float32 // packed tables by terms, per head (gradient)
+	packed                 []float32 // keys and values of the heads of a round; see packedHead
+	ends                   []float32 // [head of a round, 2, token] K·Pq of the first and the last slot
+	firstHead, roundHeads  int
+	tokens                 int
+	gradCall
 }
 
 // Attention: see kernel.AttentionArgs.
@@ -69,17 +81,75 @@ func (k *Kernels) Attention(_ kernel.Stream, a *kernel.AttentionArgs) {
 	defer k.end()
 	c := &k.call.att
 	*c = attentionCall{
-		f:   &k.p.Single,
-		qkv: a.QKV.F32(), pos: a.Pos.F32(), out: a.Out.F32(), lse: a.LSE.F32(), slots: a.Slots.I16(),
+		f:   k.attentionFormat(a.QKV),
+		qkv: valuesOf(a.QKV), pos: valuesOf(a.Pos), out: valuesOf(a.Out), lse: a.LSE.F32(), slots: a.Slots.I16(),
 		reach: a.Reach, heads: a.A, d: a.D, h: a.A * a.D, k2: 2 * a.K, c2p: a.C2P, p2c: a.P2C,
-		inv: 1 / a.Sigma, drop: a.Drop.On(), counter: k.counter(a.Drop.Site), threshold: a.Drop.HalfThreshold(), scale: a.Drop.Scale(),
+		inv: 1 / a.Sigma, drop: a.Drop, counter: k.counter(a.Drop.Site),
 	}
 	work := a.Work.F32()
 	c.keyB, work = cut(work, c.c2p, c.heads*c.tableB())
-	c.queryB, _ = cut(work, c.p2c, c.heads*c.tableB())
+	c.queryB, work = cut(work, c.p2c, c.heads*c.tableB())
+	c.tokens = k.h.Tokens()
+	round := c.headsAtOnce(a.T)
+	c.packed, work = cut(work, true, round*c.packedHead(c.tokens))
+	c.ends, _ = cut(work, true, round*2*c.tokens+15)
 	k.planAttention()
+	k.planQueries()
 	k.run(2*c.heads, (*Kernels).packTablePart)
-	k.run(c.heads*c.groups, (*Kernels).attentionPart)
+	for c.firstHead = 0; c.firstHead < c.heads; c.firstHead += round {
+		c.roundHeads = min(round, c.heads-c.firstHead)
+		k.run(c.roundHeads*len(k.s.tiles), (*Kernels).packKeysPart)
+		k.run(c.roundHeads*c.groups, (*Kernels).attentionPart)
+	}
+}
+
+// keyTile is a tile of keys that several parts read: token base + j0 on, n of them, packed at so many words of a head.
+type keyTile struct{ base, j0, n, at int32 }
+
+// packedHead returns the words that the packed keys and values of n tokens take in one head: pieces that are packed have more
+// than 96 tokens, and each pads up to 15 columns of keys and 31 terms of values.
+func (c *attentionCall) packedHead(n int) int {
+	n += n / 3
+	return c.f.Len(upTo(n, 16), c.d) + c.f.Len(upTo(c.d, 16), n)
+}
+
+// headsAtOnce returns how many heads are packed at once: 64 MiB, at least one.
+func (c *attentionCall) headsAtOnce(n int) int {
+	return min(c.heads, max(1, 1<<24/max(1, c.packedHead(n))))
+}
+
+// packKeysPart packs one tile of keys and its values in one head of the round.
+func (k *Kernels) packKeysPart(part, wi int) {
+	c, f, w := &k.call.att, k.call.att.f, &k.workers[wi].att
+	t := k.s.tiles[part/c.roundHeads]
+	at := part % c.roundHeads
+	head, base, j0, j1 := c.firstHead+at, int(t.base), int(t.j0), int(t.j0+t.n)
+	key, value := c.rows(c.qkv, 3*c.h, 1, base, head), c.rows(c.qkv, 3*c.h, 2, base, head)
+	if c.p2c {
+		f.panelsA(grow(&w.ka, f.Len(upTo(j1-j0, f.MR), c.d)), key, j0, j1, 0, c.d)
+		ends := c.ends[at*2*c.tokens:][:2*c.tokens]
+		dst := [2][]float32{ends[:c.tokens], ends[c.tokens:]}
+		k.farColumns(w, &dst, base+j0, j1-j0, w.ka, head, true)
+	}
+	key.trans = true
+	dst := c.packed[at*c.packedHead(c.tokens)+int(t.at):]
+	f.panelsB(dst, key, 0, c.d, j0, j1)
+	f.panelsB(dst[f.Len(upTo(j1-j0, 16), c.d):], value, j0, j1, 0, c.d)
+}
+
+// attentionFormat returns the format of a call's products.
+func (k *Kernels) attentionFormat(qkv kernel.Buf) *Format {
+	if qkv.DType == kernel.BF16 {
+		return &k.p.Half
+	}
+	return &k.p.Single
+}
+
+// attentionWork returns the words of Work of a call.
+func (k *Kernels) attentionWork(a *kernel.AttentionArgs) int {
+	c := attentionCall{f: k.attentionFormat(a.QKV), heads: a.A, d: a.D, k2: 2 * a.K, c2p: a.C2P, p2c: a.P2C}
+	round := c.headsAtOnce(a.T)
+	return c.tables()*c.heads*c.tableB() + round*(c.packedHead(a.T)+2*a.T) + 15
 }
 
 // cut takes n elements off s when wanted.
@@ -90,6 +160,18 @@ func cut(s []float32, wanted bool, n int) (head, tail []float32) {
 	return s[:n], s[n:]
 }
 
+// tables returns how many position tables there are.
+func (c *attentionCall) tables() int {
+	n := 0
+	if c.c2p {
+		n++
+	}
+	if c.p2c {
+		n++
+	}
+	return n
+}
+
 // tableB and tableC are the words of one packed table: panels of 16 slots by d, and panels of 16 columns by 2K slots.
 func (c *attentionCall) tableB() int { return c.f.Len(upTo(c.k2, 16), c.d) }
 func (c *attentionCall) tableC() int { return c.f.Len(upTo(c.d, 16), c.k2) }
@@ -97,38 +179,71 @@ func (c *attentionCall) tableC() int { return c.f.Len(upTo(c.d, 16), c.k2) }
 // slot returns the slot of the distance r.
 func (c *attentionCall) slot(r int) int { return int(c.slots[r+c.reach]) }
 
-// blockOf returns the tile size for a piece of n tokens: a multiple of 16, the same for all but the last tile.
-func blockOf(n int) int {
-	return upTo(parts(n, parts(n, attentionBlock)), 16)
+// blockOf returns the block size for a piece of n tokens: a multiple of align, the same for all but the last block.
+func (c *attentionCall) blockOf(n int) int { return upTo(parts(n, parts(n, c.block)), c.align) }
+
+// rows returns the rows of a piece in one head: which is 0 for queries, 1 for keys, 2 for values.
+func (c *attentionCall) rows(v Values, width, which, base, head int) matrix {
+	return matrix{data: v, ld: width, at: base*width + which*c.h + head*c.d}
 }
 
-// groupTokens is the number of queries that one part of the forward pass has at least.
-const groupTokens = 128
-
-// planAttention lists the blocks of queries, groups them, and finds the slots in use.
+// planAttention sets the block size and finds the slots in use.
 func (k *Kernels) planAttention() {
 	c := &k.call.att
-	items, starts, longest := k.s.items[:0], k.s.starts[:0], 1
+	for c.block = maxTileBlock; c.block > 96 && c.block%c.f.MR != 0; {
+		c.block -= 16
+	}
+	c.align = max(16, c.f.KR)
+	longest := 1
+	for p := range k.h.Pieces() {
+		longest = max(longest, int(k.h.Offsets[p+1]-k.h.Offsets[p]))
+	}
+	if c.c2p || c.p2c {
+		c.active = [2]int{c.slot(1 - longest), c.slot(longest - 1)}
+		k.reverseSlots(longest)
+	}
+}
+
+const (
+	groupTokens = 128 // queries that one part of the forward pass has at least
+	queryBlocks = 4   // blocks of queries of one item at most
+	queryParts  = 64  // items of all heads aimed at
+)
+
+// planQueries lists the runs of query blocks and groups them.
+func (k *Kernels) planQueries() {
+	c := &k.call.att
+	blocks := 0
+	for p := range k.h.Pieces() {
+		blocks += parts(int(k.h.Offsets[p+1]-k.h.Offsets[p]), c.block)
+	}
+	run := min(queryBlocks, max(1, blocks*c.heads/queryParts))
+	items, starts, tiles, at := k.s.items[:0], k.s.starts[:0], k.s.tiles[:0], 0
 	tokens := int32(groupTokens)
 	for p := range k.h.Pieces() {
 		base, n := k.h.Offsets[p], int(k.h.Offsets[p+1]-k.h.Offsets[p])
-		longest = max(longest, n)
-		for i := 0; i < n; i += blockOf(n) {
-			i1 := min(i+blockOf(n), n)
+		step := run * c.blockOf(n)
+		shared := int32(-1)
+		if n > step {
+			shared = int32(len(tiles))
+			for j := 0; j < n; j += 2 * c.blockOf(n) {
+				t := keyTile{base, int32(j), int32(min(2*c.blockOf(n), n-j)), int32(at)}
+				tiles = append(tiles, t)
+				at += c.f.Len(upTo(int(t.n), 16), c.d) + c.f.Len(upTo(c.d, 16), int(t.n))
+			}
+		}
+		for i := 0; i < n; i += step {
+			i1 := min(i+step, n)
 			if tokens >= groupTokens {
 				starts = append(starts, int32(len(items)))
 				tokens = 0
 			}
 			tokens += int32(i1 - i)
-			items = append(items, attentionItem{int32(p), base, int32(n), int32(i), int32(i1)})
+			items = append(items, attentionItem{piece: int32(p), base: base, n: int32(n), i0: int32(i), i1: int32(i1), step: shared})
 		}
 	}
 	c.groups = len(starts)
-	k.s.items, k.s.starts = items, append(starts, int32(len(items)))
-	if c.c2p || c.p2c {
-		c.active = [2]int{c.slot(1 - longest), c.slot(longest - 1)}
-		k.reverseSlots(longest)
-	}
+	k.s.items, k.s.starts, k.s.tiles = items, append(starts, int32(len(items))), tiles
 }
 
 // reverseSlots fills s.reversed: the row of the reversed key table at distance d = key − query, for |d| < n.
@@ -148,6 +263,7 @@ func (k *Kernels) reverseSlots(n int) {
 // packTablePart packs one table of one head, the panels in use only.
 func (k *Kernels) packTablePart(part, _ int) {
 	c := &k.call.att
+	f := c.f
 	head, query := part/2, part%2 == 1
 	lo, hi := c.active[0], c.active[1]
 	at, ld := head*c.d, c.h
@@ -174,12 +290,89 @@ func (k *Kernels) packTablePart(part, _ int) {
 			t = c.keyC[head*c.tableC():][:c.tableC()]
 		}
 	}
-	for r := lo &^ 15; r <= hi; r += 16 {
-		c.f.PackRows(b[c.f.Len(r, c.d):], 16, single(c.pos), at+r*ld, ld, min(16, c.k2-r), c.d)
+	lo -= lo % c.align
+	for r := lo; r <= hi; r += 16 {
+		f.PackRows(b[f.Len(r, c.d):], 16, c.pos, at+r*ld, ld, min(16, c.k2-r), c.d)
 	}
 	if t != nil {
 		for j := 0; j < c.d; j += 16 {
-			c.f.PackCols(t[c.f.Len(j, c.k2)+c.f.Len(16, lo&^15):], 16, single(c.pos), at+lo&^15*ld+j, ld, min(16, c.d-j), hi+1-lo&^15)
+			f.PackCols(t[f.Len(j, c.k2)+f.Len(16, lo):], 16, c.pos, at+lo*ld+j, ld, min(16, c.d-j), hi+1-lo)
+		}
+	}
+}
+
+// window is a run of rows of a table, from a multiple of align, and the stride of the tile that it makes.
+type window struct{ base, w, ld int }
+
+// keyWindow and queryWindow cover the slots lo … hi, in the reversed key table and in the query table.
+func (c *attentionCall) keyWindow(lo, hi int) window {
+	first := c.k2 - 1 - hi
+	base := first - first%c.align
+	w := c.k2 - lo - base
+	return window{base, w, upTo(w, 16)}
+}
+
+func (c *attentionCall) queryWindow(lo, hi int) window {
+	base := lo - lo%c.align
+	w := hi + 1 - base
+	return window{base, w, upTo(w, 16)}
+}
+
+// reach of a tile: its slots, whether they are distances plus a constant, and which end they all share, or −1.
+type reachOf struct {
+	lo, hi   int
+	straight bool
+	end      int
+}
+
+// between returns the slots between queries i0 … i1 and keys j0 … j1.
+func (c *attentionCall) between(i0, i1, j0, j1 int) reachOf {
+	first, last := i0-j1+1, i1-1-j0
+	r := reachOf{lo: c.slot(first), hi: c.slot(last), end: -1}
+	r.straight = c.smooth && r.hi-r.lo == last-first
+	if r.lo == r.hi {
+		switch r.lo {
+		case c.active[0]:
+			r.end = 0
+		case c.active[1]:
+			r.end = 1
+		}
+	}
+	return r
+}
+
+// far reports whether a piece of n tokens may have tiles whose slots are all the first or all the last one.
+func (c *attentionCall) far(n int) bool {
+	b := c.blockOf(n)
+	return (c.c2p || c.p2c) && n > b && (c.slot(n-b) == c.active[1] || c.slot(b-n) == c.active[0])
+}
+
+// keyTable and queryTable return the packed table of a head from a row of it on, by columns.
+func (c *attentionCall) keyTable(head, row int) []float32 {
+	return c.keyB[head*c.tableB()+c.f.Len(row, c.d):]
+}
+
+func (c *attentionCall) queryTable(head, row int) []float32 {
+	return c.queryB[head*c.tableB()+c.f.Len(row, c.d):]
+}
+
+// farColumns sets dst[end][i] to the product of each of n packed rows with the table row of the first and of the last slot.
+func (k *Kernels) farColumns(w *attentionScratch, dst *[2][]float32, at, n int, a []float32, head int, query bool) {
+	c := &k.call.att
+	for end, slot := range c.active {
+		win, table := window{}, []float32(nil)
+		row := c.k2 - 1 - slot
+		if query {
+			win, row = c.queryWindow(slot, slot), slot
+			table = c.queryTable(head, win.base)
+		} else {
+			win = c.keyWindow(slot, slot)
+			table = c.keyTable(head, win.base)
+		}
+		t := grow(&w.tq, n*win.ld+15)
+		c.f.multiply(n, win.w, c.d, a, table, c.f.Len(16, c.d), t, win.ld, nil, false)
+		for i := range n {
+			dst[end][at+i] = t[i*win.ld+row-win.base]
 		}
 	}
 }
@@ -187,157 +380,163 @@ func (k *Kernels) packTablePart(part, _ int) {
 // attentionPart runs one head over one group of query blocks.
 func (k *Kernels) attentionPart(part, w int) {
 	c := &k.call.att
-	head, group := part/c.groups, part%c.groups
+	head, group := c.firstHead+part/c.groups, part%c.groups
 	for _, it := range k.s.items[k.s.starts[group]:k.s.starts[group+1]] {
 		k.attentionRows(&k.workers[w].att, head, it)
 	}
 }
 
 func (k *Kernels) attentionRows(w *attentionScratch, head int, it attentionItem) {
-	c := &k.call.att
-	d, ld := c.d, 3*c.h
-	base, n, i0, i1 := int(it.base), int(it.n), int(it.i0), int(it.i1)
-	q := i1 - i0
-	qkv := matrix{data: single(c.qkv), ld: ld, at: base*ld + head*d}
-	c.f.panelsA(grow(&w.qa, c.f.Len(upTo(q, c.f.MR), d)), qkv, i0, i1, 0, d)
-	o, m, l := grow(&w.o, q*d), grow(&w.m, q), grow(&w.l, q)
-	for j0 := 0; j0 < n; j0 += blockOf(n) {
-		j1 := min(j0+blockOf(n), n)
-		t := tileOf{head: head, i0: i0, i1: i1, j0: j0, j1: j1}
-		k.scores(w, &t, qkv)
-		nk := j1 - j0
-		for i := range q {
-			row := w.s[i*t.ld:][:nk]
-			top := k.p.Max(row)
-			if j0 == 0 {
-				m[i], l[i] = top, 0
-			} else if top > m[i] {
-				alpha := float32(math.Exp(float64(c.inv * (m[i] - top))))
-				m[i] = top
-				l[i] *= alpha
-				k.p.Scale(o[i*d:][:d], o[i*d:][:d], alpha)
-			}
-			l[i] += k.p.ExpSum(row, row, c.inv, m[i])
-			if c.drop {
-				call := k.h.AttentionCall(int(it.piece), c.heads, head, i0+i) + uint64(j0/8)
-				k.p.DropoutHalf(row, row, call, c.counter, c.threshold, c.scale)
-			}
-		}
-		c.f.panelsA(grow(&w.pack, c.f.Len(upTo(q, c.f.MR), nk)), matrix{data: single(w.s), ld: t.ld}, 0, q, 0, nk)
-		v := matrix{data: single(c.qkv), ld: ld, at: qkv.at + 2*c.h + j0*ld}
-		c.f.panelsB(grow(&w.vb, c.f.Len(upTo(d, 16), nk)), v, 0, nk, 0, d)
-		c.f.multiply(q, d, nk, w.pack, w.vb, c.f.Len(16, nk), o, d, nil, j0 > 0)
-	}
-	for i := range q {
-		t := base + i0 + i
-		k.p.Scale(c.out[t*c.h+head*d:][:d], o[i*d:][:d], 1/l[i])
-		c.lse[t*c.heads+head] = float32(float64(c.inv)*float64(m[i]) + math.Log(float64(l[i])))
-	}
-}
-
-// tileOf is one tile: queries i0 … i1 by keys j0 … j1 of a piece, and how its slots lie.
-type tileOf struct {
-	head, i0, i1, j0, j1 int
-	ld                   int  // of the tile of scores
-	straight, far        bool // slots are distances plus a constant here (none is passed over, then); there is one slot only
-	slot                 int  // when far
-	keyBase, keyW        int  // window of the reversed key table: its first row, a multiple of 16, and its width
-	queryBase, queryW    int  // window of the query table
-	keyLD, queryLD       int
-}
-
-// scores fills w.s with the tile's unscaled scores. w.qa holds the queries.
-func (k *Kernels) scores(w *attentionScratch, t *tileOf, qkv matrix) {
-	c := &k.call.att
+	c, f := &k.call.att, k.call.att.f
 	d := c.d
-	q, nk := t.i1-t.i0, t.j1-t.j0
-	t.ld = upTo(nk, 16)
-	key := matrix{data: qkv.data, ld: qkv.ld, at: qkv.at + c.h, trans: true}
-	c.f.panelsB(grow(&w.kb, c.f.Len(upTo(nk, 16), d)), key, 0, d, t.j0, t.j1)
-	c.f.multiply(q, nk, d, w.qa, w.kb, c.f.Len(16, d), grow(&w.s, q*t.ld), t.ld, nil, false)
-	if !c.c2p && !c.p2c {
-		return
+	base, n, i0, i1 := int(it.base), int(it.n), int(it.i0), int(it.i1)
+	block := c.blockOf(n)
+	query, key, value := c.rows(c.qkv, 3*c.h, 0, base, head), c.rows(c.qkv, 3*c.h, 1, base, head), c.rows(c.qkv, 3*c.h, 2, base, head)
+	turned := key
+	turned.trans = true
+	panel, rows := f.Len(upTo(block, f.MR), d), upTo(i1-i0, 16)
+	grow(&w.qa, parts(i1-i0, block)*panel)
+	for b := i0; b < i1; b += block {
+		f.panelsA(w.qa[(b-i0)/block*panel:], query, b, min(b+block, i1), 0, d)
 	}
-	rLo, rHi := t.i0-t.j1+1, t.i1-1-t.j0
-	lo, hi := c.slot(rLo), c.slot(rHi)
-	t.straight, t.far, t.slot = c.smooth && hi-lo == rHi-rLo, hi == lo, lo
-	if c.c2p {
-		first := c.k2 - 1 - hi
-		t.keyBase = first &^ 15
-		t.keyW = c.k2 - lo - t.keyBase
-		t.keyLD = upTo(t.keyW, 16)
-		table := c.keyB[t.head*c.tableB()+c.f.Len(t.keyBase, d):]
-		c.f.multiply(q, t.keyW, d, w.qa, table, c.f.Len(16, d), grow(&w.tq, q*t.keyLD+15), t.keyLD, nil, false)
-		if !t.far {
-			k.addKeyBias(w, t)
+	far := c.far(n)
+	if far && c.c2p {
+		for end := range w.farQuery {
+			grow(&w.farQuery[end], rows)
+		}
+		for b := i0; b < i1; b += block {
+			k.farColumns(w, &w.farQuery, b-i0, min(block, i1-b), w.qa[(b-i0)/block*panel:], head, false)
 		}
 	}
-	if c.p2c {
-		t.queryBase = lo &^ 15
-		t.queryW = hi + 1 - t.queryBase
-		t.queryLD = upTo(t.queryW, 16)
-		key.trans = false
-		c.f.panelsA(grow(&w.ka, c.f.Len(upTo(nk, c.f.MR), d)), key, t.j0, t.j1, 0, d)
-		table := c.queryB[t.head*c.tableB()+c.f.Len(t.queryBase, d):]
-		c.f.multiply(nk, t.queryW, d, w.ka, table, c.f.Len(16, d), grow(&w.tk, nk*t.queryLD+15), t.queryLD, nil, false)
-		if !t.far {
-			k.addQueryBias(w, t)
+	o, m, l := grow(&w.o, (i1-i0)*d), grow(&w.m, rows), grow(&w.l, rows)
+	for i := range m {
+		m[i], l[i] = float32(math.Inf(-1)), 0
+	}
+	t := &w.tile
+	*t = ScoreTile{
+		Scale: float32(float64(c.inv) * math.Log2E), Alpha: grow(&w.alpha, block), Sub: grow(&w.sub, block),
+		Drop: c.drop.On(), Counter: c.counter, Threshold: c.drop.HalfThreshold(), Keep: grow(&w.keep, 4*block+4),
+	}
+	for j0 := 0; j0 < n; j0 += 2 * block {
+		j1 := min(j0+2*block, n)
+		nk := j1 - j0
+		var kb, vb, ends []float32
+		if it.step < 0 {
+			kb, vb = grow(&w.kb, f.Len(upTo(nk, 16), d)), grow(&w.vb, f.Len(upTo(d, 16), nk))
+			f.panelsB(kb, turned, 0, d, j0, j1)
+			f.panelsB(vb, value, j0, j1, 0, d)
+		} else {
+			kb = c.packed[(head-c.firstHead)*c.packedHead(c.tokens)+int(k.s.tiles[int(it.step)+j0/(2*block)].at):]
+			vb = kb[f.Len(upTo(nk, 16), d):]
+			ends = c.ends[(head-c.firstHead)*2*c.tokens+base+j0:]
 		}
-	}
-	if t.far {
-		k.addFar(w, t)
-	}
-}
-
-// addFar adds both bias terms of a tile with one slot: a column and a row.
-func (k *Kernels) addFar(w *attentionScratch, t *tileOf) {
-	c := &k.call.att
-	nk := t.j1 - t.j0
-	row := grow(&w.row, nk)
-	for j := range row {
-		row[j] = 0
+		var win window
+		all := reachOf{end: -1}
 		if c.p2c {
-			row[j] = w.tk[j*t.queryLD+t.slot-t.queryBase]
+			all = c.between(i0, i1, j0, j1)
+		}
+		if ends == nil {
+			all.end = -1
+		}
+		if c.p2c && all.end < 0 {
+			win = c.queryWindow(all.lo, all.hi)
+			f.panelsA(grow(&w.ka, f.Len(upTo(nk, f.MR), d)), key, j0, j1, 0, d)
+			f.multiply(nk, win.w, d, w.ka, c.queryTable(head, win.base), f.Len(16, d), grow(&w.tk, nk*win.ld+15), win.ld, nil, false)
+		}
+		for b := i0; b < i1; b += block {
+			b1 := min(b+block, i1)
+			q := b1 - b
+			qa := w.qa[(b-i0)/block*panel:]
+			t.Rows, t.Cols, t.LD, t.Row, t.Col = q, nk, upTo(nk, 16), nil, nil
+			t.S = grow(&w.s, q*t.LD)
+			f.multiply(q, nk, d, qa, kb, f.Len(16, d), t.S, t.LD, nil, false)
+			if c.c2p || c.p2c {
+				r := c.between(b, b1, j0, j1)
+				if c.c2p {
+					if far && r.end >= 0 {
+						t.Col = w.farQuery[r.end][b-i0:]
+					} else {
+						k.addKeyBias(w, r, qa, head, b, b1, j0, j1)
+					}
+				}
+				if c.p2c {
+					if all.end >= 0 {
+						t.Row = ends[all.end*c.tokens:]
+					} else if r.lo == r.hi {
+						t.Row = grow(&w.row, t.LD)
+						for j := range nk {
+							t.Row[j] = w.tk[j*win.ld+r.lo-win.base]
+						}
+					} else {
+						k.addQueryBias(w, r, win, 0, b, b1, j0, j1)
+					}
+				}
+			}
+			t.M, t.L = m[b-i0:], l[b-i0:]
+			t.Call = k.h.AttentionCall(int(it.piece), c.heads, head, b) + uint64(j0/8)
+			k.p.Scores.Softmax(t)
+			ob := o[(b-i0)*d:]
+			if j0 > 0 {
+				for i, alpha := range t.Alpha[:q] {
+					if alpha != 1 {
+						k.p.Scale(ob[i*d:][:d], ob[i*d:][:d], alpha)
+					}
+				}
+			}
+			f.panelsA(grow(&w.pack, f.Len(upTo(q, f.MR), nk)), matrix{data: single(t.S), ld: t.LD}, 0, q, 0, nk)
+			f.multiply(q, d, nk, w.pack, vb, f.Len(16, nk), ob, d, nil, j0 > 0)
 		}
 	}
-	for i := range t.i1 - t.i0 {
-		bias := float32(0)
-		if c.c2p {
-			bias = w.tq[i*t.keyLD+c.k2-1-t.slot-t.keyBase]
-		}
-		k.p.Shift(w.s[i*t.ld:][:nk], row, bias)
+	kept := c.drop.Scale()
+	for i := range i1 - i0 {
+		at := base + i0 + i
+		row := o[i*d:][:d]
+		x := c.out.dest(at*c.h+head*d, d, row)
+		k.p.Scale(x, row, kept/l[i])
+		k.stored(c.out, at*c.h+head*d, x)
+		c.lse[at*c.heads+head] = float32(float64(m[i])*math.Ln2 + math.Log(float64(l[i])))
 	}
 }
 
 // addKeyBias: S_ij += Tq[i, slot(i−j)].
-func (k *Kernels) addKeyBias(w *attentionScratch, t *tileOf) {
+func (k *Kernels) addKeyBias(w *attentionScratch, r reachOf, qa []float32, head, i0, i1, j0, j1 int) {
+	c, t := &k.call.att, &w.tile
+	win := c.keyWindow(r.lo, r.hi)
+	q := i1 - i0
+	tq := grow(&w.tq, q*win.ld+15)
+	c.f.multiply(q, win.w, c.d, qa, c.keyTable(head, win.base), c.f.Len(16, c.d), tq, win.ld, nil, false)
+	k.addKeyTile(w, t.S, t.LD, r, win, i0, i1, j0, j1)
+}
+
+// addKeyTile adds the elements of w.tq that a tile of scores looks up.
+func (k *Kernels) addKeyTile(w *attentionScratch, s []float32, ld int, r reachOf, win window, i0, i1, j0, j1 int) {
 	c := &k.call.att
-	nk := t.j1 - t.j0
-	for i := t.i0; i < t.i1; i++ {
-		row, bias := w.s[(i-t.i0)*t.ld:][:nk], w.tq[(i-t.i0)*t.keyLD:][:t.keyW]
-		if t.straight {
-			k.p.Add(row, row, bias[c.k2-1-c.slot(i-t.j0)-t.keyBase:])
-			continue
-		}
-		k.addLooked(row, bias, k.keySlots(i, t.j0), t.keyBase)
+	if r.straight {
+		k.p.Scores.AddRows(s, ld, w.tq[c.k2-1-c.slot(i0-j0)-win.base:], win.ld-1, i1-i0, j1-j0)
+		return
+	}
+	for i := i0; i < i1; i++ {
+		k.addLooked(s[(i-i0)*ld:][:j1-j0], w.tq[(i-i0)*win.ld:][:win.w], k.keySlots(i, j0), win.base)
 	}
 }
 
-// addQueryBias: S_ij += Tk[j, slot(i−j)].
-func (k *Kernels) addQueryBias(w *attentionScratch, t *tileOf) {
-	c := &k.call.att
-	q, nk := t.i1-t.i0, t.j1-t.j0
-	if t.straight {
-		k.p.AddTransposed(w.s, t.ld, w.tk[c.slot(t.i0-t.j0)-t.queryBase:], t.queryLD-1, q, nk)
+// addQueryBias: S_ij += Tk[j, slot(i−j)] for keys j0 … j1, whose first has row 0 of w.tk from at on. Columns of the tile begin
+// with key j0.
+func (k *Kernels) addQueryBias(w *attentionScratch, r reachOf, win window, col, i0, i1, j0, j1 int) {
+	c, t := &k.call.att, &w.tile
+	q, nk := i1-i0, j1-j0
+	s := t.S[col:]
+	if r.straight {
+		k.p.AddTransposed(s, t.LD, w.tk[c.slot(i0-j0)-win.base:], win.ld-1, q, nk)
 		return
 	}
 	ld := upTo(q, 16)
-	looked := grow(&w.dp, nk*ld)
+	looked := grow(&w.looked, nk*ld)
 	clear(looked)
 	for j := range nk {
-		k.addLooked(looked[j*ld:][:q], w.tk[j*t.queryLD:][:t.queryW], c.slots[t.i0-t.j0-j+c.reach:], t.queryBase)
+		k.addLooked(looked[j*ld:][:q], w.tk[j*win.ld:][:win.w], c.slots[i0-j0-j+c.reach:], win.base)
 	}
-	k.p.AddTransposed(w.s, t.ld, looked, ld, q, nk)
+	k.p.AddTransposed(s, t.LD, looked, ld, q, nk)
 }
 
 // keySlots returns the rows of the reversed key table for query i and the keys from j0 on.

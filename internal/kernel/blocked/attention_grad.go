@@ -1,20 +1,59 @@
 package blocked
 
-import "github.com/secencoder/secencoder/internal/kernel"
+import (
+	"math"
 
-// AttentionGrad runs tile by tile, scores rebuilt from LSE, one pass for all gradients. A part owns one head and a run of
-// pieces, hence all rows of dQKV that it writes; gradients of the position tables are kept per run of pieces and added in
-// order. Per tile, with dP = dO·Vᵀ and dS = P∘(dP − Δ)/σ, Δ_i = dO_i·O_i:
+	"github.com/secencoder/secencoder/internal/kernel"
+)
+
+// AttentionGrad runs tile by tile, scores rebuilt from LSE, one pass for all gradients: five products a tile, where two passes
+// would take seven. Per tile, with dP = dO·Vᵀ and dS = P∘(dP − Δ)/σ, Δ_i = dO_i·O_i:
 //
 //	dV += Pᵀ·dO    dQ += dS·K + G·Pk    dK += dSᵀ·Q + H·Pq    dPk += Gᵀ·Q    dPq += Hᵀ·K
 //
-// where G[i, m] and H[j, m] sum dS_ij over slot(i−j) = m within the window of the tile.
+// where G[i, m] and H[j, m] sum dS_ij over slot(i−j) = m within the window of the tile. Where slots are distances, G is dS itself,
+// read with another stride: between its rows there are zeros. Far tiles sum dS over rows and columns for the first or the
+// last slot; the products with these sums are made once per part.
+//
+// The keys of a call are cut into groups by sizes alone: runs of whole pieces, or, of a piece that is much longer than a
+// group, chunks. A part owns one head and one group: the rows of dK and dV, and a partial sum of dPk and dPq, which are added in
+// the order of groups. Pieces in C chunks take C phases: in phase p chunk c meets the queries of chunk (c + p) mod C, so
+// that no two parts of a phase write the same rows of dQ, and all parts are equally long; the order in which a row
+// of dQ grows follows from the phases. No sum of dQ is kept anywhere else. (Partial sums of dQ per chunk would take C·T·H floats, a
+// second pass 40 % more products.)
+//
+// Work holds the packed tables, 2 floats a token and head, at most 3 + 4/3·min(32, 96/A, T/512) sums of the position tables (3.1 MB
+// each at H = 768, K = 256), and for BF16 the float32 that DQKV is summed in: 3·H floats a token.
+//
+// With BF16, P, dS, G and H are rounded where they become factors of products.
 
-// maxChunks bounds the runs of pieces of one head.
-const maxChunks = 8
+// gradCall is what the gradient has beside the state of both.
+type gradCall struct {
+	delta, exponent []float32 // [head, token] Δ/σ; LSE·log2(e)
+	partial         []float32 // [group, head, table, row, d], key rows reversed
+	acc             []float32 // [T, 3H] DQKV itself, or what it is summed in
+	cut, from       int       // first group that is a chunk; first group of this phase
+	phase, phases   int
+}
 
-// chunksOf returns into how many runs the pieces of n tokens are cut.
-func chunksOf(heads, n int) int { return max(1, min(maxChunks, parts(16, heads), n/256)) }
+// gradGroupsOf returns how many groups n tokens should make. A group costs a sum of the position gradients of its own.
+func gradGroupsOf(heads, n int) int { return max(1, min(32, parts(96, heads), n/512)) }
+
+// maxGradGroups bounds the number of groups: chunks are rounded, and one run may be shorter than the others.
+func maxGradGroups(heads, n int) int {
+	g := gradGroupsOf(heads, n)
+	return g + parts(g, 3) + 3
+}
+
+// attentionGradWork returns the words of Work of a call.
+func (k *Kernels) attentionGradWork(a *kernel.AttentionGradArgs) int {
+	c := attentionCall{f: k.attentionFormat(a.QKV), heads: a.A, d: a.D, k2: 2 * a.K, c2p: a.C2P, p2c: a.P2C}
+	n := c.tables()*c.heads*(c.tableB()+c.tableC()+maxGradGroups(a.A, a.T)*c.k2*c.d) + 2*a.T*a.A
+	if a.QKV.DType == kernel.BF16 {
+		n += 3 * a.T * a.A * a.D
+	}
+	return n
+}
 
 // AttentionGrad: see kernel.AttentionGradArgs.
 func (k *Kernels) AttentionGrad(_ kernel.Stream, a *kernel.AttentionGradArgs) {
@@ -22,47 +61,121 @@ func (k *Kernels) AttentionGrad(_ kernel.Stream, a *kernel.AttentionGradArgs) {
 	defer k.end()
 	c := &k.call.att
 	*c = attentionCall{
-		f:   &k.p.Single,
-		qkv: a.QKV.F32(), pos: a.Pos.F32(), out: a.Out.F32(), lse: a.LSE.F32(), dOut: a.DOut.F32(), slots: a.Slots.I16(),
-		dQKV: a.DQKV.F32(), dPos: a.DPos.F32(),
+		f:   k.attentionFormat(a.QKV),
+		qkv: valuesOf(a.QKV), pos: valuesOf(a.Pos), out: valuesOf(a.Out), lse: a.LSE.F32(), dOut: valuesOf(a.DOut), slots: a.Slots.I16(),
+		dQKV: valuesOf(a.DQKV), dPos: a.DPos.F32(),
 		reach: a.Reach, heads: a.A, d: a.D, h: a.A * a.D, k2: 2 * a.K, c2p: a.C2P, p2c: a.P2C,
-		inv: 1 / a.Sigma, drop: a.Drop.On(), counter: k.counter(a.Drop.Site), threshold: a.Drop.HalfThreshold(), scale: a.Drop.Scale(),
+		inv: 1 / a.Sigma, drop: a.Drop, counter: k.counter(a.Drop.Site),
 	}
-	c.chunks = chunksOf(c.heads, k.h.Tokens())
+	c.tokens = k.h.Tokens()
 	work := a.Work.F32()
 	c.keyB, work = cut(work, c.c2p, c.heads*c.tableB())
 	c.queryB, work = cut(work, c.p2c, c.heads*c.tableB())
 	c.keyC, work = cut(work, c.c2p, c.heads*c.tableC())
 	c.queryC, work = cut(work, c.p2c, c.heads*c.tableC())
+	c.delta, work = cut(work, true, c.heads*c.tokens)
+	c.exponent, work = cut(work, true, c.heads*c.tokens)
+	c.acc = c.dQKV.F32
+	if c.acc == nil {
+		c.acc, work = cut(work, true, 3*c.h*c.tokens)
+	}
 	c.partial = work
 	k.planAttention()
+	k.planKeys()
 	k.run(2*c.heads, (*Kernels).packTablePart)
-	k.run(c.heads*c.chunks, (*Kernels).attentionGradPart)
+	k.run(parts(c.tokens, rowsPerPart), (*Kernels).deltaPart)
+	for c.phase = range c.phases {
+		if c.phase > 0 {
+			c.from = c.cut
+		}
+		k.run(c.heads*(c.groups-c.from), (*Kernels).attentionGradPart)
+	}
 	if c.dPos != nil {
 		k.run(parts(c.tables()*c.k2, rowsPerPart), (*Kernels).dPosPart)
 	}
 }
 
-// tables returns how many position tables there are.
-func (c *attentionCall) tables() int {
-	n := 0
-	if c.c2p {
-		n++
+// pairCost is the work of a piece in pairs of tokens: its tiles, and the position tables, which are wide for short ones.
+func (c *attentionCall) pairCost(n int) int {
+	if c.tables() == 0 {
+		return n * n
 	}
-	if c.p2c {
-		n++
+	return n * (n + min(2*n-1, c.k2))
+}
+
+// planKeys lists the groups: first the runs of whole pieces, then the chunks.
+func (k *Kernels) planKeys() {
+	c := &k.call.att
+	total := 0
+	for p := range k.h.Pieces() {
+		total += c.pairCost(int(k.h.Offsets[p+1] - k.h.Offsets[p]))
 	}
-	return n
+	target := max(1, total/gradGroupsOf(c.heads, c.tokens))
+	chunks := func(n int) int { // of a piece of n tokens
+		cost, tiles := c.pairCost(n), parts(n, 2*c.blockOf(n))
+		if 2*cost <= 3*target {
+			return 1
+		}
+		return min((cost+target/2)/target, tiles)
+	}
+	items, starts := k.s.items[:0], k.s.starts[:0]
+	cost := target
+	for p := range k.h.Pieces() {
+		base, n := k.h.Offsets[p], k.h.Offsets[p+1]-k.h.Offsets[p]
+		if chunks(int(n)) > 1 {
+			continue
+		}
+		if cost >= target {
+			starts = append(starts, int32(len(items)))
+			cost = 0
+		}
+		cost += c.pairCost(int(n))
+		items = append(items, attentionItem{piece: int32(p), base: base, n: n, i1: n, step: n})
+	}
+	c.cut, c.phases = len(starts), 1
+	for p := range k.h.Pieces() {
+		base, n := k.h.Offsets[p], int(k.h.Offsets[p+1]-k.h.Offsets[p])
+		m := chunks(n)
+		if m == 1 {
+			continue
+		}
+		tile := 2 * c.blockOf(n)
+		step := parts(parts(n, tile), m) * tile
+		c.phases = max(c.phases, parts(n, step))
+		for j := 0; j < n; j += step {
+			starts = append(starts, int32(len(items)))
+			items = append(items, attentionItem{piece: int32(p), base: base, n: int32(n), i0: int32(j), i1: int32(min(j+step, n)), step: int32(step)})
+		}
+	}
+	c.groups = len(starts)
+	k.s.items, k.s.starts = items, append(starts, int32(len(items)))
+}
+
+// deltaPart fills Δ and the exponents of some rows.
+func (k *Kernels) deltaPart(part, wi int) {
+	c, w := &k.call.att, &k.workers[wi].att
+	t0, t1 := span(part, rowsPerPart, c.tokens)
+	for i := range w.wide {
+		grow(&w.wide[i], c.h)
+	}
+	for t := t0; t < t1; t++ {
+		out, dOut := k.wide(c.out, t*c.h, c.h, w.wide[0]), k.wide(c.dOut, t*c.h, c.h, w.wide[1])
+		for head := range c.heads {
+			at := head*c.tokens + t
+			c.delta[at] = c.inv * k.p.Dot(out[head*c.d:][:c.d], dOut[head*c.d:][:c.d])
+			c.exponent[at] = float32(float64(c.lse[t*c.heads+head]) * math.Log2E)
+		}
+	}
 }
 
 // partialAt returns the gradient rows [2K, d] of a table that one part sums.
-func (c *attentionCall) partialAt(chunk, head int, query bool) []float32 {
+func (c *attentionCall) partialAt(group, head int, query bool) []float32 {
 	table := 0
 	if query && c.c2p {
 		table = 1
 	}
 	size := c.k2 * c.d
-	return c.partial[((chunk*c.heads+head)*c.tables()+table)*size:][:size]
+	return c.partial[((group*c.heads+head)*c.tables()+table)*size:][:size]
 }
 
 // activeRows returns the rows of a partial that may be other than zero.
@@ -73,158 +186,360 @@ func (c *attentionCall) activeRows(query bool) (lo, hi int) {
 	return c.k2 - 1 - c.active[1], c.k2 - c.active[0]
 }
 
-func (k *Kernels) attentionGradPart(part, w int) {
+// attentionGradPart runs one head over one group in one phase.
+func (k *Kernels) attentionGradPart(part, wi int) {
 	c := &k.call.att
-	head, chunk := part/c.chunks, part%c.chunks
-	for _, query := range [2]bool{false, true} {
-		if query && !c.p2c || !query && !c.c2p {
-			continue
+	groups := c.groups - c.from
+	g := gradPart{head: part / groups, group: c.from + part%groups}
+	if c.phase == 0 {
+		for _, query := range [2]bool{false, true} {
+			if query && !c.p2c || !query && !c.c2p {
+				continue
+			}
+			lo, hi := c.activeRows(query)
+			lo -= lo % c.align // windows add zeros below
+			clear(c.partialAt(g.group, g.head, query)[lo*c.d : hi*c.d])
 		}
-		lo, hi := c.activeRows(query)
-		clear(c.partialAt(chunk, head, query)[lo*c.d : hi*c.d])
 	}
-	from, to := span(chunk, parts(k.h.Tokens(), c.chunks), k.h.Tokens())
-	for _, it := range k.s.items {
-		if int(it.base) >= from && int(it.base) < to {
-			k.attentionGradRows(&k.workers[w].att, head, chunk, it)
+	for _, it := range k.s.items[k.s.starts[g.group]:k.s.starts[g.group+1]] {
+		if parts(int(it.n), int(it.step)) > c.phase {
+			k.gradItem(&k.workers[wi].att, g, it)
 		}
 	}
 }
 
-func (k *Kernels) attentionGradRows(w *attentionScratch, head, chunk int, it attentionItem) {
-	c := &k.call.att
-	d, ld, f := c.d, 3*c.h, c.f
-	mr := f.MR
-	base, n, i0, i1 := int(it.base), int(it.n), int(it.i0), int(it.i1)
-	q := i1 - i0
-	qkv := matrix{data: single(c.qkv), ld: ld, at: base*ld + head*d}
-	dOut := matrix{data: single(c.dOut), ld: c.h, at: base*c.h + head*d}
-	f.panelsA(grow(&w.qa, f.Len(upTo(q, mr), d)), qkv, i0, i1, 0, d)
-	f.panelsA(grow(&w.oa, f.Len(upTo(q, mr), d)), dOut, i0, i1, 0, d)
-	f.panelsB(grow(&w.qc, f.Len(upTo(d, 16), q)), qkv, i0, i1, 0, d)
-	f.panelsB(grow(&w.oc, f.Len(upTo(d, 16), q)), dOut, i0, i1, 0, d)
-	delta, lse := grow(&w.delta, q), grow(&w.lse, q)
-	for i := range q {
-		t := base + i0 + i
-		delta[i] = k.p.Dot(c.out[t*c.h+head*d:][:d], c.dOut[t*c.h+head*d:][:d])
-		lse[i] = float32(float64(c.lse[t*c.heads+head]) / float64(c.inv))
+// gradPart is what the tiles of one part share.
+type gradPart struct {
+	head, group                     int
+	base, n, block                  int
+	from, to                        int  // queries
+	far                             bool // there may be far tiles
+	panel, terms                    int  // words of a packed block of queries: as A, as B by terms
+	query, key, value, turned, dOut matrix
+	values                          matrix // turned
+	ds                              matrix // dS, rows with zeros between them
+}
+
+// gradItem runs the keys of an item with the queries of this phase.
+func (k *Kernels) gradItem(w *attentionScratch, g gradPart, it attentionItem) {
+	c, f := &k.call.att, k.call.att.f
+	d, n, step := c.d, int(it.n), int(it.step)
+	chunks := parts(n, step)
+	g.base, g.n, g.block = int(it.base), n, c.blockOf(n)
+	g.from = (int(it.i0)/step + c.phase) % chunks * step
+	g.to = min(g.from+step, n)
+	g.query, g.key, g.value = c.rows(c.qkv, 3*c.h, 0, g.base, g.head), c.rows(c.qkv, 3*c.h, 1, g.base, g.head), c.rows(c.qkv, 3*c.h, 2, g.base, g.head)
+	g.dOut = c.rows(c.dOut, c.h, 0, g.base, g.head)
+	g.turned, g.values = g.key, g.value
+	g.turned.trans, g.values.trans = true, true
+	g.far = c.far(n)
+	last := c.phase == chunks-1
+	far := g.far && c.c2p
+	if far {
+		for end := range 2 {
+			grow(&w.farQuery[end], upTo(g.to-g.from, 16))
+			clear(grow(&w.sumQuery[end], upTo(g.to-g.from, 16)))
+		}
 	}
-	dq := c.dQKV[(base+i0)*ld+head*d:]
-	for j0 := 0; j0 < n; j0 += blockOf(n) {
-		j1 := min(j0+blockOf(n), n)
+	g.panel, g.terms = f.Len(upTo(g.block, f.MR), d), f.Len(upTo(d, 16), g.block)
+	blocks := parts(g.to-g.from, g.block)
+	grow(&w.qa, blocks*g.panel)
+	grow(&w.oa, blocks*g.panel)
+	grow(&w.qc, blocks*g.terms)
+	grow(&w.oc, blocks*g.terms)
+	for b := range blocks {
+		i, i1 := g.from+b*g.block, min(g.from+(b+1)*g.block, g.to)
+		f.panelsA(w.qa[b*g.panel:], g.query, i, i1, 0, d)
+		f.panelsA(w.oa[b*g.panel:], g.dOut, i, i1, 0, d)
+		f.panelsB(w.qc[b*g.terms:], g.query, i, i1, 0, d)
+		f.panelsB(w.oc[b*g.terms:], g.dOut, i, i1, 0, d)
+		if far {
+			k.farColumns(w, &w.farQuery, i-g.from, i1-i, w.qa[b*g.panel:], g.head, false)
+		}
+	}
+	// Rows of dS have at least block + align zeros before them.
+	gap := g.block + 2*c.align
+	g.ds = matrix{ld: 2*g.block + gap, at: gap}
+	grow(&w.dp, gap+g.block*g.ds.ld)
+	g.ds.data = single(w.dp)
+	grow(&w.keep, 4*g.block+4)
+	for i := range w.sums {
+		grow(&w.sums[i], 2*g.block)
+	}
+	columns := 0
+	for j0 := int(it.i0); j0 < int(it.i1); j0 += 2 * g.block {
+		j1 := min(j0+2*g.block, int(it.i1))
 		nk := j1 - j0
-		t := tileOf{head: head, i0: i0, i1: i1, j0: j0, j1: j1}
-		k.scores(w, &t, qkv)
-		value := matrix{data: single(c.qkv), ld: ld, at: qkv.at + 2*c.h, trans: true}
-		f.panelsB(grow(&w.vb, f.Len(upTo(nk, 16), d)), value, 0, d, j0, j1)
-		f.multiply(q, nk, d, w.oa, w.vb, f.Len(16, d), grow(&w.dp, q*t.ld), t.ld, nil, false)
-		key := matrix{data: single(c.qkv), ld: ld, at: qkv.at + c.h}
-		f.panelsB(grow(&w.kc, f.Len(upTo(d, 16), nk)), key, j0, j1, 0, d)
-		grow(&w.pack, max(f.Len(upTo(q, mr), nk), f.Len(upTo(nk, mr), q), f.Len(upTo(q, mr), t.keyW), f.Len(upTo(nk, mr), t.queryW),
-			f.Len(upTo(t.keyW, mr), q), f.Len(upTo(t.queryW, mr), nk)))
-
-		// P into s; dP and P dropped; dV; then dS into s.
-		for i := range q {
-			row, dp := w.s[i*t.ld:][:nk], w.dp[i*t.ld:][:nk]
-			k.p.ExpSum(row, row, c.inv, lse[i])
-			if c.drop {
-				call := k.h.AttentionCall(int(it.piece), c.heads, head, i0+i) + uint64(j0/8)
-				k.p.DropoutHalf(dp, dp, call, c.counter, c.threshold, c.scale)
-			}
+		if nk != columns {
+			clear(w.dp)
+			columns = nk
 		}
-		dk, dv := c.dQKV[(base+j0)*ld+c.h+head*d:], c.dQKV[(base+j0)*ld+2*c.h+head*d:]
-		if c.drop {
-			dropped := grow(&w.o, q*t.ld)
-			for i := range q {
-				call := k.h.AttentionCall(int(it.piece), c.heads, head, i0+i) + uint64(j0/8)
-				k.p.DropoutHalf(dropped[i*t.ld:][:nk], w.s[i*t.ld:][:nk], call, c.counter, c.threshold, c.scale)
-			}
-			f.panelsA(w.pack, matrix{data: single(dropped), ld: t.ld, trans: true}, 0, nk, 0, q)
-		} else {
-			f.panelsA(w.pack, matrix{data: single(w.s), ld: t.ld, trans: true}, 0, nk, 0, q)
-		}
-		f.multiply(nk, d, q, w.pack, w.oc, f.Len(16, q), dv, ld, nil, i0 > 0)
-		for i := range q {
-			row := w.s[i*t.ld:][:nk]
-			k.p.SoftmaxGrad(row, row, w.dp[i*t.ld:][:nk], c.inv, delta[i])
-		}
-		ds := matrix{data: single(w.s), ld: t.ld}
-		f.panelsA(w.pack, ds, 0, q, 0, nk)
-		f.multiply(q, d, nk, w.pack, w.kc, f.Len(16, nk), dq, ld, nil, j0 > 0)
-		ds.trans = true
-		f.panelsA(w.pack, ds, 0, nk, 0, q)
-		f.multiply(nk, d, q, w.pack, w.qc, f.Len(16, q), dk, ld, nil, i0 > 0)
-
-		if c.c2p {
-			k.scatterKey(w, &t)
-			g := matrix{data: single(w.tq), ld: t.keyLD}
-			f.panelsA(w.pack, g, 0, q, 0, t.keyW)
-			f.multiply(q, d, t.keyW, w.pack, c.keyC[head*c.tableC()+f.Len(16, t.keyBase):], f.Len(16, c.k2), dq, ld, nil, true)
-			g.trans = true
-			f.panelsA(w.pack, g, 0, t.keyW, 0, q)
-			f.multiply(t.keyW, d, q, w.pack, w.qc, f.Len(16, q), c.partialAt(chunk, head, false)[t.keyBase*d:], d, nil, true)
-		}
+		f.panelsB(grow(&w.kb, f.Len(upTo(nk, 16), d)), g.turned, 0, d, j0, j1)
+		f.panelsB(grow(&w.vb, f.Len(upTo(nk, 16), d)), g.values, 0, d, j0, j1)
+		f.panelsB(grow(&w.kc, f.Len(upTo(d, 16), nk)), g.key, j0, j1, 0, d)
 		if c.p2c {
-			k.scatterQuery(w, &t)
-			h := matrix{data: single(w.tk), ld: t.queryLD}
-			f.panelsA(w.pack, h, 0, nk, 0, t.queryW)
-			f.multiply(nk, d, t.queryW, w.pack, c.queryC[head*c.tableC()+f.Len(16, t.queryBase):], f.Len(16, c.k2), dk, ld, nil, true)
-			h.trans = true
-			f.panelsA(w.pack, h, 0, t.queryW, 0, nk)
-			f.multiply(t.queryW, d, nk, w.pack, w.kc, f.Len(16, nk), c.partialAt(chunk, head, true)[t.queryBase*d:], d, nil, true)
+			panel := f.Len(upTo(g.block, f.MR), d)
+			grow(&w.ka, 2*panel)
+			for j := j0; j < j1; j += g.block {
+				f.panelsA(w.ka[(j-j0)/g.block*panel:], g.key, j, min(j+g.block, j1), 0, d)
+			}
+			if g.far {
+				for end := range 2 {
+					grow(&w.farKey[end], 2*g.block)
+					clear(grow(&w.sumKey[end], 2*g.block))
+				}
+				for j := j0; j < j1; j += g.block {
+					k.farColumns(w, &w.farKey, j-j0, min(g.block, j1-j), w.ka[(j-j0)/g.block*panel:], g.head, true)
+				}
+			}
+		}
+		grow(&w.dk, nk*d)
+		grow(&w.dv, nk*d)
+		for i := g.from; i < g.to; i += g.block {
+			i1 := min(i+g.block, g.to)
+			k.gradTile(w, &g, int(it.piece), i, i1, j0, j1)
+			k.addGradient(&g, 0, i, i1-i, w.dq, c.phase == 0 && j0 == int(it.i0), last && j1 == int(it.i1) && !far)
+		}
+		if g.far && c.p2c {
+			k.farKeyGradient(w, &g, j0, j1)
+		}
+		k.addGradient(&g, 1, j0, nk, w.dk, c.phase == 0, last)
+		k.addGradient(&g, 2, j0, nk, w.dv, c.phase == 0, last)
+	}
+	if far {
+		for i := g.from; i < g.to; i += g.block {
+			k.farQueryGradient(w, &g, i, min(i+g.block, g.to), last)
 		}
 	}
 }
 
-// scatterKey: G[i, slot(i−j)] += dS_ij, into w.tq.
-func (k *Kernels) scatterKey(w *attentionScratch, t *tileOf) {
+// addGradient adds rows to those of dQ, dK or dV (which is 0, 1, 2) from token i of the piece on: first of all, or last of all.
+func (k *Kernels) addGradient(g *gradPart, which, i, rows int, x []float32, first, last bool) {
 	c := &k.call.att
-	nk := t.j1 - t.j0
-	for i := t.i0; i < t.i1; i++ {
-		row, g := w.s[(i-t.i0)*t.ld:][:nk], w.tq[(i-t.i0)*t.keyLD:][:t.keyW]
-		clear(g)
-		if t.far {
-			g[c.k2-1-t.slot-t.keyBase] = k.p.Sum(row)
-			continue
+	d, ld := c.d, 3*c.h
+	at := (g.base+i)*ld + which*c.h + g.head*d
+	half := c.dQKV.BF16 != nil
+	switch {
+	case half && last:
+		for r := range rows {
+			row := x[r*d:][:d]
+			if !first {
+				k.p.Add(row, row, c.acc[at+r*ld:][:d])
+			}
+			k.p.Narrow(c.dQKV.BF16[at+r*ld:][:d], row)
 		}
-		if t.straight {
-			copy(g[c.k2-1-c.slot(i-t.j0)-t.keyBase:], row)
-			continue
+	case first:
+		for r := range rows {
+			copy(c.acc[at+r*ld:][:d], x[r*d:][:d])
 		}
-		k.sumLooked(row, g, k.keySlots(i, t.j0), t.keyBase)
+	default:
+		k.p.Scores.AddRows(c.acc[at:], ld, x, d, rows, d)
 	}
 }
 
-// scatterQuery: H[j, slot(i−j)] += dS_ij, into w.tk.
-func (k *Kernels) scatterQuery(w *attentionScratch, t *tileOf) {
+// gradTile runs one tile: dq of its queries is set; dk and dv of its keys are set by the first queries of the part, and added to.
+func (k *Kernels) gradTile(w *attentionScratch, g *gradPart, piece, i0, i1, j0, j1 int) {
+	c, f := &k.call.att, k.call.att.f
+	d, q, nk := c.d, i1-i0, j1-j0
+	add := i0 > g.from
+	b := (i0 - g.from) / g.block
+	qa, oa := w.qa[b*g.panel:], w.oa[b*g.panel:]
+	qc, oc := w.qc[b*g.terms:], w.oc[b*g.terms:]
+
+	t := &w.tile
+	at := g.head*c.tokens + g.base + i0
+	*t = ScoreTile{
+		Rows: q, Cols: nk, LD: upTo(nk, 16), Scale: float32(float64(c.inv) * math.Log2E), Sub: c.exponent[at:][:q],
+		DP: w.dp[g.ds.at:], LDP: g.ds.ld, Delta: c.delta[at:][:q], Inner: c.inv,
+		Drop: c.drop.On(), Counter: c.counter, Threshold: c.drop.HalfThreshold(), Kept: c.drop.Scale(), Keep: w.keep,
+		Call: k.h.AttentionCall(piece, c.heads, g.head, i0) + uint64(j0/8),
+	}
+	t.S = grow(&w.s, q*t.LD)
+	f.multiply(q, nk, d, qa, w.kb, f.Len(16, d), t.S, t.LD, nil, false)
+	r := reachOf{end: -1}
+	var halves [2]reachOf
+	if c.c2p {
+		r = c.between(i0, i1, j0, j1)
+		if !g.far {
+			r.end = -1
+		}
+		if r.end < 0 {
+			k.addKeyBias(w, r, qa, g.head, i0, i1, j0, j1)
+		} else {
+			col := w.farQuery[r.end][i0-g.from:]
+			t.Sub = grow(&w.sub, q)
+			for i := range t.Sub {
+				t.Sub[i] = c.exponent[at+i] - t.Scale*col[i]
+			}
+		}
+	}
+	if c.p2c {
+		halves = k.addQueryBiases(w, g, i0, i1, j0, j1)
+	}
+	f.multiply(q, nk, d, oa, w.vb, f.Len(16, d), t.DP, t.LDP, nil, false)
+	if r.end >= 0 || c.p2c && (halves[0].end >= 0 || halves[1].end >= 0) {
+		t.RowSum, t.ColSum = w.sums[0], w.sums[1]
+		clear(t.ColSum)
+		if r.end >= 0 {
+			t.RowSum = w.sumQuery[r.end][i0-g.from:]
+		}
+	}
+	k.p.Scores.Grad(t)
+	for h, half := range halves {
+		if c.p2c && half.end >= 0 && h*g.block < nk {
+			from, to := h*g.block, min((h+1)*g.block, nk)
+			sum := w.sumKey[half.end][from:to]
+			k.p.Add(sum, sum, t.ColSum[from:to])
+		}
+	}
+
+	p, ds := matrix{data: single(t.S), ld: t.LD, trans: true}, g.ds
+	grow(&w.pack, max(f.Len(upTo(q, f.MR), nk), f.Len(upTo(nk, f.MR), q)))
+	f.panelsA(w.pack, p, 0, nk, 0, q)
+	f.multiply(nk, d, q, w.pack, oc, f.Len(16, q), w.dv, d, nil, add)
+	f.panelsA(w.pack, ds, 0, q, 0, nk)
+	f.multiply(q, d, nk, w.pack, w.kc, f.Len(16, nk), grow(&w.dq, q*d), d, nil, false)
+	ds.trans = true
+	f.panelsA(w.pack, ds, 0, nk, 0, q)
+	f.multiply(nk, d, q, w.pack, qc, f.Len(16, q), w.dk, d, nil, add)
+
+	if c.c2p && r.end < 0 {
+		win := c.keyWindow(r.lo, r.hi)
+		k.keyGradient(w, g, k.gatherKey(w, g, r, win, i0, i1, j0, j1), win, qc, q, true)
+	}
+	for h, half := range halves {
+		if jh := j0 + h*g.block; c.p2c && half.end < 0 && jh < j1 {
+			to := min(jh+g.block, j1)
+			win := c.queryWindow(half.lo, half.hi)
+			k.gatherQuery(w, g, half, win, i0, i1, jh, to, jh-j0)
+			k.queryGradient(w, g, win, jh-j0, to-jh, nk)
+		}
+	}
+}
+
+// addQueryBiases adds K·Pq to the tile, for each half of its keys: as a row where the half is far.
+func (k *Kernels) addQueryBiases(w *attentionScratch, g *gradPart, i0, i1, j0, j1 int) (halves [2]reachOf) {
+	c, f, t := &k.call.att, k.call.att.f, &w.tile
+	panel := f.Len(upTo(g.block, f.MR), c.d)
+	for h := range halves {
+		from := j0 + h*g.block
+		if from >= j1 {
+			halves[h].end = -1
+			break
+		}
+		to := min(from+g.block, j1)
+		r := c.between(i0, i1, from, to)
+		if !g.far {
+			r.end = -1
+		}
+		halves[h] = r
+		if r.end < 0 {
+			win := c.queryWindow(r.lo, r.hi)
+			f.multiply(to-from, win.w, c.d, w.ka[h*panel:], c.queryTable(g.head, win.base), f.Len(16, c.d), grow(&w.tk, (to-from)*win.ld+15), win.ld, nil, false)
+			k.addQueryBias(w, r, win, from-j0, i0, i1, from, to)
+			continue
+		}
+		if t.Row == nil {
+			t.Row = grow(&w.row, 2*g.block)
+			clear(t.Row)
+		}
+		copy(t.Row[from-j0:], w.farKey[r.end][from-j0:to-j0])
+	}
+	return halves
+}
+
+// gatherKey returns G, G[i, slot(i−j)] += dS_ij: dS itself, row after row one further back, or w.tq.
+func (k *Kernels) gatherKey(w *attentionScratch, g *gradPart, r reachOf, win window, i0, i1, j0, j1 int) matrix {
+	c, ds := &k.call.att, g.ds
+	if r.straight {
+		ds.at -= c.k2 - 1 - c.slot(i0-j0) - win.base
+		ds.ld++
+		return ds
+	}
+	tq := grow(&w.tq, (i1-i0)*win.ld+15)
+	clear(tq)
+	for i := range i1 - i0 {
+		k.sumLooked(w.dp[ds.at+i*ds.ld:][:j1-j0], tq[i*win.ld:][:win.w], k.keySlots(i0+i, j0), win.base)
+	}
+	return matrix{data: single(tq), ld: win.ld}
+}
+
+// gatherQuery sets H in w.tk, H[j, slot(i−j)] += dS_ij, for the keys j0 … j1, column col of dS on.
+func (k *Kernels) gatherQuery(w *attentionScratch, g *gradPart, r reachOf, win window, i0, i1, j0, j1, col int) {
 	c := &k.call.att
-	q, nk := t.i1-t.i0, t.j1-t.j0
-	clear(w.tk[:nk*t.queryLD])
-	if t.far {
-		sums := grow(&w.row, nk)
-		clear(sums)
-		for i := range q {
-			k.p.Add(sums, sums, w.s[i*t.ld:][:nk])
-		}
-		for j, x := range sums {
-			w.tk[j*t.queryLD+t.slot-t.queryBase] = x
-		}
+	q, nk := i1-i0, j1-j0
+	tk := grow(&w.tk, nk*win.ld+15)
+	clear(tk)
+	ds := w.dp[g.ds.at+col:]
+	if r.straight {
+		k.p.AddTransposed(tk[c.slot(i0-j0)-win.base:], win.ld-1, ds, g.ds.ld, nk, q)
 		return
 	}
-	if t.straight {
-		k.p.AddTransposed(w.tk[c.slot(t.i0-t.j0)-t.queryBase:], t.queryLD-1, w.s, t.ld, nk, q)
-		return
-	}
-	ld := upTo(q, 16) // dP is done with
-	turned := grow(&w.dp, nk*ld)
+	ld := upTo(q, 16)
+	turned := grow(&w.looked, nk*ld)
 	clear(turned)
-	k.p.AddTransposed(turned, ld, w.s, t.ld, nk, q)
+	k.p.AddTransposed(turned, ld, ds, g.ds.ld, nk, q)
 	for j := range nk {
-		k.sumLooked(turned[j*ld:][:q], w.tk[j*t.queryLD:][:t.queryW], c.slots[t.i0-t.j0-j+c.reach:], t.queryBase)
+		k.sumLooked(turned[j*ld:][:q], tk[j*win.ld:][:win.w], c.slots[i0-j0-j+c.reach:], win.base)
 	}
 }
 
-// dPosPart adds the runs' partials into rows of dPos; rows of slots not in use are 0.
+// keyGradient adds G·Pk to w.dq, or sets it, and Gᵀ·Q to the part's sum of dPk; qc holds the q queries by terms.
+func (k *Kernels) keyGradient(w *attentionScratch, g *gradPart, m matrix, win window, qc []float32, q int, add bool) {
+	c, f := &k.call.att, k.call.att.f
+	grow(&w.pack, max(f.Len(upTo(q, f.MR), win.w), f.Len(upTo(win.w, f.MR), q)))
+	f.panelsA(w.pack, m, 0, q, 0, win.w)
+	f.multiply(q, c.d, win.w, w.pack, c.keyC[g.head*c.tableC()+f.Len(16, win.base):], f.Len(16, c.k2), w.dq, c.d, nil, add)
+	m.trans = true
+	f.panelsA(w.pack, m, 0, win.w, 0, q)
+	f.multiply(win.w, c.d, q, w.pack, qc, f.Len(16, q), c.partialAt(g.group, g.head, false)[win.base*c.d:], c.d, nil, true)
+}
+
+// queryGradient adds H·Pq to rows of w.dk from at on, and Hᵀ·K to the part's sum of dPq; w.tk holds H of n keys, w.kc all
+// keys of the tile.
+func (k *Kernels) queryGradient(w *attentionScratch, g *gradPart, win window, at, n, all int) {
+	c, f := &k.call.att, k.call.att.f
+	m := matrix{data: single(w.tk), ld: win.ld}
+	grow(&w.pack, max(f.Len(upTo(n, f.MR), win.w), f.Len(upTo(win.w, f.MR), n)))
+	f.panelsA(w.pack, m, 0, n, 0, win.w)
+	f.multiply(n, c.d, win.w, w.pack, c.queryC[g.head*c.tableC()+f.Len(16, win.base):], f.Len(16, c.k2), w.dk[at*c.d:], c.d, nil, true)
+	m.trans = true
+	f.panelsA(w.pack, m, 0, win.w, 0, n)
+	f.multiply(win.w, c.d, n, w.pack, w.kc[f.Len(16, at):], f.Len(16, all), c.partialAt(g.group, g.head, true)[win.base*c.d:], c.d, nil, true)
+}
+
+// farKeyGradient adds what the far tiles of keys j0 … j1 give to w.dk and to dPq.
+func (k *Kernels) farKeyGradient(w *attentionScratch, g *gradPart, j0, j1 int) {
+	c := &k.call.att
+	for end, slot := range c.active {
+		win := c.queryWindow(slot, slot)
+		k.columnOf(&w.tk, w.sumKey[end][:j1-j0], win, slot-win.base)
+		k.queryGradient(w, g, win, 0, j1-j0, j1-j0)
+	}
+}
+
+// farQueryGradient adds what the far tiles of queries i0 … i1 give to dQ and to dPk.
+func (k *Kernels) farQueryGradient(w *attentionScratch, g *gradPart, i0, i1 int, last bool) {
+	c := &k.call.att
+	grow(&w.dq, (i1-i0)*c.d)
+	for end, slot := range c.active {
+		win := c.keyWindow(slot, slot)
+		k.columnOf(&w.tq, w.sumQuery[end][i0-g.from:i1-g.from], win, c.k2-1-slot-win.base)
+		k.keyGradient(w, g, matrix{data: single(w.tq), ld: win.ld}, win, w.qc[(i0-g.from)/g.block*g.terms:], i1-i0, end > 0)
+	}
+	k.addGradient(g, 0, i0, i1-i0, w.dq, false, last)
+}
+
+// columnOf sets buf to a tile of zeros, but for one column.
+func (k *Kernels) columnOf(buf *[]float32, x []float32, win window, col int) {
+	t := grow(buf, len(x)*win.ld+15)
+	clear(t)
+	for i, v := range x {
+		t[i*win.ld+col] = v
+	}
+}
+
+// dPosPart adds the groups' partials into rows of dPos; rows of slots not in use are 0.
 func (k *Kernels) dPosPart(part, _ int) {
 	c := &k.call.att
 	r0, r1 := span(part, rowsPerPart, c.tables()*c.k2)
@@ -242,8 +557,8 @@ func (k *Kernels) dPosPart(part, _ int) {
 		}
 		for head := range c.heads {
 			dst := row[head*c.d:][:c.d]
-			for chunk := range c.chunks {
-				k.p.Add(dst, dst, c.partialAt(chunk, head, query)[at*c.d:][:c.d])
+			for group := range c.groups {
+				k.p.Add(dst, dst, c.partialAt(group, head, query)[at*c.d:][:c.d])
 			}
 		}
 	}

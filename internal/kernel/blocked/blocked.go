@@ -55,6 +55,7 @@ type shared struct {
 	partial  []float32 // partial sums by chunk
 	sums     []float64
 	items    []attentionItem
+	tiles    []keyTile
 	starts   []int32
 	reversed []int16
 }
@@ -85,6 +86,9 @@ type operands struct {
 // New returns the family of prims on pool. It keeps both.
 func New(prims Prims, pool kernel.Pool) *Kernels {
 	k := &Kernels{p: prims, pool: pool, workers: make([]worker, pool.Workers())}
+	if k.p.Scores.Softmax == nil {
+		k.p.Scores = scoreLoops(&k.p)
+	}
 	k.t.k = k
 	return k
 }

@@ -19,6 +19,7 @@ type Prims struct {
 	Widen  func(dst []float32, src []bf16.BF16) // dst = src; the memory is apart
 	Narrow func(dst []bf16.BF16, src []float32) // dst = src, rounded to nearest even, a NaN quiet; the memory is apart
 	Rows   RowLoops
+	Scores ScoreLoops
 
 	Add   func(dst, a, b []float32)         // dst = a + b
 	Scale func(dst, x []float32, a float32) // dst = a·x

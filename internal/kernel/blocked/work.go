@@ -14,11 +14,9 @@ func (k *Kernels) WorkBytes(args any) int {
 			}
 		}
 	case *kernel.AttentionArgs:
-		c := attentionCall{f: &k.p.Single, heads: a.A, d: a.D, k2: 2 * a.K, c2p: a.C2P, p2c: a.P2C}
-		n = c.tables() * c.heads * c.tableB()
+		n = k.attentionWork(a)
 	case *kernel.AttentionGradArgs:
-		c := attentionCall{f: &k.p.Single, heads: a.A, d: a.D, k2: 2 * a.K, c2p: a.C2P, p2c: a.P2C}
-		n = c.tables() * c.heads * (c.tableB() + c.tableC() + chunksOf(a.A, a.T)*c.k2*c.d)
+		n = k.attentionGradWork(a)
 	case *kernel.ConvNormArgs:
 		n = min(a.T, convRows) * a.H / a.Groups * a.KS
 		if a.E.DType == kernel.BF16 {

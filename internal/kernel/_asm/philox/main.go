@@ -42,6 +42,9 @@ func main() {
 	}
 	g.dropout()
 	g.keep()
+	if wide {
+		g.halves()
+	}
 	Generate()
 }
 
@@ -55,6 +58,7 @@ type generator struct {
 	first [3]Op // of the first round: what meets counter word 1; the new word 1; what meets the upper half of the product
 	chain [][4]VecPhysical
 	free  []VecPhysical
+	steps []Register // calls from each chain to the next one; nil: the calls of a chain
 }
 
 const rounds = 10
@@ -236,7 +240,11 @@ func (g *generator) counters() {
 		VMOVQ(R8, x[0].AsX())
 		VPBROADCASTQ(x[0].AsX(), x[0])
 		VPADDQ(g.order, x[0], x[0])
-		ADDQ(U8(uint8(g.calls)), R8)
+		if g.steps != nil {
+			ADDQ(g.steps[c], R8)
+		} else {
+			ADDQ(U8(uint8(g.calls)), R8)
+		}
 	}
 }
 

@@ -1,0 +1,84 @@
+//go:build !noasm
+
+package avx512
+
+import "github.com/secencoder/secencoder/internal/kernel/blocked"
+
+// noScores stands for the vectors that a tile does not have.
+var noScores [256]float32
+
+// vector returns the start of s, which is read up to the next multiple of 16 elements, or of zeros.
+func vector(s []float32, n int) *float32 {
+	if s == nil {
+		return &noScores[0]
+	}
+	return ptr(s[:(n+15)&^15])
+}
+
+// checkTile panics where the loops would leave the tile's memory.
+func checkTile(t *blocked.ScoreTile) {
+	_ = noScores[max(t.Cols, t.Rows)-1]
+	_ = t.S[:(t.Rows-1)*t.LD+(t.Cols+15)&^15]
+}
+
+func softmaxScores(t *blocked.ScoreTile) {
+	checkTile(t)
+	row, col := vector(t.Row, t.Cols), vector(t.Col, t.Rows)
+	m, l, alpha, sub := vector(t.M, t.Rows), vector(t.L, t.Rows), vector(t.Alpha, t.Rows), vector(t.Sub, t.Rows)
+	if t.Drop {
+		words := keepScores(t)
+		softmaxTileDrop(ptr(t.S), 4*t.LD, t.Rows, t.Cols, row, col, t.Scale, m, l, alpha, sub, &t.Keep[0], words)
+		return
+	}
+	softmaxTile(ptr(t.S), 4*t.LD, t.Rows, t.Cols, row, col, t.Scale, m, l, alpha, sub)
+}
+
+func gradScores(t *blocked.ScoreTile) {
+	checkTile(t)
+	_ = t.DP[:(t.Rows-1)*t.LDP+(t.Cols+15)&^15]
+	row, sub, delta := vector(t.Row, t.Cols), ptr(t.Sub[:t.Rows]), ptr(t.Delta[:t.Rows])
+	s, dp, ld, ldp := ptr(t.S), ptr(t.DP), 4*t.LD, 4*t.LDP
+	var rowSum, colSum *float32
+	if t.RowSum != nil {
+		rowSum, colSum = ptr(t.RowSum[:t.Rows]), vector(t.ColSum, t.Cols)
+	}
+	switch {
+	case t.Drop && rowSum != nil:
+		words := keepScores(t)
+		gradTileDropSums(s, dp, ld, ldp, t.Rows, t.Cols, row, sub, delta, t.Scale, t.Inner*t.Kept, &t.Keep[0], words, t.Kept, rowSum, colSum)
+	case t.Drop:
+		words := keepScores(t)
+		gradTileDrop(s, dp, ld, ldp, t.Rows, t.Cols, row, sub, delta, t.Scale, t.Inner*t.Kept, &t.Keep[0], words, t.Kept)
+	case rowSum != nil:
+		gradTileSums(s, dp, ld, ldp, t.Rows, t.Cols, row, sub, delta, t.Scale, t.Inner, rowSum, colSum)
+	default:
+		gradTile(s, dp, ld, ldp, t.Rows, t.Cols, row, sub, delta, t.Scale, t.Inner)
+	}
+}
+
+// keepScores fills t.Keep and returns its words a row: 1, 2 or 4. A group of four chains makes four words.
+func keepScores(t *blocked.ScoreTile) (words int) {
+	const chain = 8 // calls
+	inner, outer, next := chain, chain, blocked.RowCalls-3*chain
+	switch {
+	case t.Cols <= 64:
+		words, inner, outer, next = 1, blocked.RowCalls, blocked.RowCalls, blocked.RowCalls
+	case t.Cols <= 128:
+		words, outer, next = 2, blocked.RowCalls-chain, blocked.RowCalls-chain
+	default:
+		words = 4
+	}
+	groups := (t.Rows*words + 3) / 4
+	keep := t.Keep[:4*groups]
+	if t.Threshold > 0xffff { // drops all
+		clear(keep)
+		return words
+	}
+	philoxHalves(&keep[0], groups, t.Call, inner, outer, next, t.Counter.Step, t.Counter.Site, t.Counter.Key[0], t.Counter.Key[1], t.Threshold)
+	return words
+}
+
+func addScoreRows(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+	_, _ = dst[(rows-1)*ldd+cols-1], src[(rows-1)*lds+cols-1]
+	addRows(ptr(dst), 4*ldd, ptr(src), 4*lds, rows, cols)
+}

@@ -1,0 +1,102 @@
+package blocked
+
+import "math"
+
+// ScoreLoops are the passes over one tile of scores, queries by keys. A family that leaves them nil gets them row by row
+// from its other loops.
+type ScoreLoops struct {
+	// Softmax goes on with the softmax of the tile's rows. With x = Scale·(S + Row + Col): M = max(M, x), Alpha = 2^(M before − M),
+	// S = 2^(x − M), L = Alpha·L + Σ S; then S is 0 where it is dropped.
+	Softmax func(t *ScoreTile)
+	// Grad sets p = 2^(Scale·(S + Row) − Sub), S = p, dropped and scaled, and DP = p·(Inner·DP − Delta), DP dropped and scaled
+	// before; up to the next multiple of 16 the columns of DP become 0. It adds sums of the new DP to RowSum and ColSum where
+	// these are given, both or none.
+	Grad func(t *ScoreTile)
+	// AddRows adds src[i·lds + j] to dst[i·ldd + j] for i < rows, j < cols.
+	AddRows func(dst []float32, ldd int, src []float32, lds, rows, cols int)
+}
+
+// ScoreTile is a tile of at most 128 rows and 256 columns. Vectors over columns, and rows of S and DP, may be read, and S and
+// DP written, up to the next multiple of 16, which their capacity holds. The same goes for M, L, Alpha, Sub and Col over rows.
+type ScoreTile struct {
+	Rows, Cols     int
+	S              []float32 // row i at i·LD
+	LD             int
+	Row, Col       []float32 // what all rows, all columns get added; nil: nothing. Grad has no Col
+	Scale          float32   // log2(e)/σ
+	M, L, Alpha    []float32 // Softmax
+	Sub            []float32 // scratch of Softmax; of Grad the exponent that rows get subtracted
+	DP             []float32 // row i at i·LDP
+	LDP            int
+	Delta          []float32
+	Inner          float32
+	RowSum, ColSum []float32
+	Drop           bool
+	Call           uint64 // of the first row's first 8 columns; a row further on it is rowCalls more
+	Counter        Counter
+	Threshold      uint32
+	Kept           float32  // what Grad multiplies kept elements with; Softmax leaves them as they are
+	Keep           []uint64 // scratch: 4 words a row and 4
+}
+
+// RowCalls is how many dropout calls further on the next query begins.
+const RowCalls = 8192
+
+// scoreLoops are the loops over tiles, made of p's loops over rows.
+func scoreLoops(p *Prims) ScoreLoops {
+	return ScoreLoops{
+		Softmax: func(t *ScoreTile) { softmaxByRow(p, t) },
+		Grad:    func(t *ScoreTile) { gradByRow(p, t) },
+		AddRows: func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+			for i := range rows {
+				row := dst[i*ldd:][:cols]
+				p.Add(row, row, src[i*lds:][:cols])
+			}
+		},
+	}
+}
+
+func softmaxByRow(p *Prims, t *ScoreTile) {
+	inv := t.Scale * math.Ln2
+	for i := range t.Rows {
+		row := t.S[i*t.LD:][:t.Cols]
+		if t.Row != nil {
+			p.Shift(row, t.Row[:t.Cols], 0)
+		}
+		col := float32(0)
+		if t.Col != nil {
+			col = t.Col[i]
+		}
+		top := t.Scale * (p.Max(row) + col)
+		m := max(t.M[i], top)
+		t.Alpha[i] = float32(math.Exp2(float64(t.M[i] - m)))
+		t.M[i] = m
+		t.L[i] = t.L[i]*t.Alpha[i] + p.ExpSum(row, row, inv, m/t.Scale-col)
+		if t.Drop {
+			p.DropoutHalf(row, row, t.Call+uint64(i)*RowCalls, t.Counter, t.Threshold, 1)
+		}
+	}
+}
+
+func gradByRow(p *Prims, t *ScoreTile) {
+	inv := t.Scale * math.Ln2
+	for i := range t.Rows {
+		row, d := t.S[i*t.LD:][:t.Cols], t.DP[i*t.LDP:][:t.Cols]
+		if t.Row != nil {
+			p.Shift(row, t.Row[:t.Cols], 0)
+		}
+		p.ExpSum(row, row, inv, t.Sub[i]/t.Scale)
+		if t.Drop {
+			p.DropoutHalf(d, d, t.Call+uint64(i)*RowCalls, t.Counter, t.Threshold, t.Kept)
+		}
+		p.SoftmaxGrad(d, row, d, t.Inner, t.Delta[i]/t.Inner)
+		clear(t.DP[i*t.LDP+t.Cols : i*t.LDP+upTo(t.Cols, 16)])
+		if t.Drop {
+			p.DropoutHalf(row, row, t.Call+uint64(i)*RowCalls, t.Counter, t.Threshold, t.Kept)
+		}
+		if t.RowSum != nil {
+			t.RowSum[i] += p.Sum(d)
+			p.Add(t.ColSum[:t.Cols], t.ColSum[:t.Cols], d)
+		}
+	}
+}
