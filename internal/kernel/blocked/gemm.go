@@ -12,6 +12,16 @@ package blocked
 //
 // C is float32 memory of the caller, or a block of scratch of the worker that goes out through done when its sums are
 // complete: so results that have to be rounded, or to be added to something, are rounded once, from the L2 cache.
+//
+// Bytes: a pair of B panels (32 KiB) stays in the L1 cache while ten panels of A (14 KiB each) pass from the L2 cache, 4
+// bytes a cycle; a block of C passes the L2 cache once per Depth of terms. Micro-kernels on such blocks make 97 to 99 % of
+// the multipliers' rate. What is missing above that is packing, which moves memory (0.2 ns an element of a float32 weight, a
+// fortieth of its use by 512 rows), and results that leave the caches. One core of Zen 5, by processor time, shapes of base
+// from 512 to 4,096 rows, best tenth of the slices, share of the rate of registers alone: float32 88 to 95 % with packed
+// weights, 81 to 88 % without, dX and dW 83 to 91 %; BF16 88 to 92 %, 79 to 88 %, 81 to 92 %. 60 rows: 82 to 88 %, packed.
+//
+// Tried: blocks of all columns, whose sums leave the L2 cache: 512×768×3,072 in float32 66 %, dX of 512×3,072×768 66 %.
+// Tried: asking for source rows 256 bytes ahead while packing: no difference beyond the spread.
 const (
 	rowsA      = 140     // rows of one block: 140 × 256 × 4 B = 140 KiB of L2
 	blockCols  = 384     // columns of one block: 210 KiB of L2 hold its sums

@@ -46,11 +46,8 @@ func (k *Kernels) LinearGrad(_ kernel.Stream, a *kernel.LinearGradArgs) {
 			a: matrix{data: dz, ld: a.Out}, b: matrix{data: single(a.W.F32()), ld: a.In}, packed: a.Packed.F32(),
 			ldc: a.In, done: (*Kernels).linearDX,
 		}
-		if a.DX.DType == kernel.F32 && a.DXAdd.Absent() {
+		if a.DX.DType == kernel.F32 && a.DXAdd.Absent() && deep(a.Out) {
 			k.g.c = a.DX.F32()
-			if !a.Drop.On() {
-				k.g.done = nil
-			}
 		}
 		k.product()
 	}
@@ -89,10 +86,8 @@ func (k *Kernels) linearDX(worker int, c []float32, ld, i0, i1, j0, j1 int) {
 		if !a.DXAdd.Absent() {
 			k.p.Add(row, row, k.wide(add, at, width, buf))
 		}
-		if dx.BF16 != nil {
-			k.p.Narrow(dx.BF16[at:][:width], row)
-		} else if k.g.c == nil {
-			copy(dx.F32[at:], row)
+		if k.g.c == nil {
+			k.store(dx, at, row)
 		}
 	}
 }
