@@ -60,7 +60,10 @@ func (m *machine) expParts(x, t, q VecPhysical, low *VecPhysical) {
 	VFMADD213PS(x, x, q) // q = q·x + x
 }
 
+// clamps prepares exp.
 func (m *machine) clamps() {
+	m.holdC(1.4426950408889634, 0.693359375, -2.12194440054690583e-4, 1)
+	m.holdC(expFit[:]...)
 	VMOVUPS(m.c(-104), m.v(13))
 	VMOVUPS(m.c(89), m.v(14))
 }
@@ -102,6 +105,7 @@ func (m *machine) exponentials() {
 
 	r, n = m.function("vecGelu", "func(dst, x *float32, n int)", "vecGelu sets dst = x·Φ(x).", "dst", "x")
 	m.clamps()
+	m.holdC(normalFit[:]...)
 	m.loop(n, r, 1, func(b block) {
 		// x − z·w·e to the right of 0, x·w·e to the left: NaN at −Inf, as 0·Inf has it.
 		x, z, e, w := v(0), v(3), v(2), v(1)
@@ -119,6 +123,7 @@ func (m *machine) exponentials() {
 
 	r, n = m.function("vecGeluGrad", "func(dst, dy, x *float32, n int)", "vecGeluGrad sets dst = dy·(Φ(x) + x·φ(x)).", "dst", "dy", "x")
 	m.clamps()
+	m.holdC(normalFit[:]...)
 	m.loop(n, r, 1, func(b block) {
 		// With h = e·(|x|/√(2π) − w): 1 + h to the right of 0, −h to the left; NaN at ±Inf, as 0·Inf has it.
 		x, z, e, w := v(0), v(3), v(2), v(1)

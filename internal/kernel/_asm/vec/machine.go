@@ -65,11 +65,11 @@ func (m *machine) constant(x uint32) Mem {
 	return at
 }
 
-// hold puts constants into registers from number 16 on, for the rest of the function. The machine of 8 lanes has none to
-// spare; its constants never cross a cache line.
+// hold puts constants into registers from number 16 on, as many as there are, for the rest of the function. The machine
+// of 8 lanes has none to spare; its constants never cross a cache line.
 func (m *machine) hold(words ...uint32) {
 	for _, x := range words {
-		if _, ok := m.held[x]; ok || !m.wide {
+		if _, ok := m.held[x]; ok || !m.wide || 16+len(m.held) == len(zmm) {
 			continue
 		}
 		r := m.v(16 + len(m.held))
