@@ -22,6 +22,8 @@ type Encoder struct {
 	dtype  kernel.DType
 	opt    options
 
+	available func() (int64, error) // memory that a plan may take; tests have little of it
+
 	mu      sync.Mutex // guards what follows
 	tok     *tokenizer.Encoder
 	plans   []*cachedPlan // most recently used first
@@ -101,7 +103,10 @@ func Load(path string, opts ...Option) (_ *Encoder, err error) {
 	if err != nil {
 		return nil, errors.Join(err, dev.Close(), f.Close())
 	}
-	return &Encoder{folder: f, dev: dev, pos: pos, packs: exec.NewPacks(dev), dtype: dtype, opt: o, tok: f.Tokenizer.NewEncoder()}, nil
+	return &Encoder{
+		folder: f, dev: dev, pos: pos, packs: exec.NewPacks(dev), dtype: dtype, opt: o,
+		available: device.AvailableMemory, tok: f.Tokenizer.NewEncoder(),
+	}, nil
 }
 
 // Close frees the model. No method may be called after it, nor while one is running.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/secencoder/secencoder/internal/device"
 	"github.com/secencoder/secencoder/internal/units"
 )
 
@@ -188,7 +187,7 @@ func (e *Encoder) dropPlan() error {
 func (e *Encoder) checkMemory(p *Plan, tokens int) error {
 	need := p.Bytes() + max(0, p.PackBytes()-e.packs.Bytes())
 	for {
-		have, err := device.AvailableMemory()
+		have, err := e.available()
 		if err != nil {
 			return err
 		}

@@ -242,6 +242,17 @@ func TestEmbedRefuses(t *testing.T) {
 	if _, err := Load(hfFolder("legacy"), WithWindow(3)); err == nil {
 		t.Error("a window of 3 tokens was accepted")
 	}
+	// A line whose pass does not fit is refused with both numbers before the pass takes any memory, and shorter ones go on.
+	tight := load(t)
+	tight.available = func() (int64, error) { return 1 << 20, nil }
+	if _, err := tight.Embed(context.Background(), []string{strings.Repeat("\x00", 20_000)}); err == nil ||
+		!strings.Contains(err.Error(), " tokens needs ") || !strings.Contains(err.Error(), "1 MiB are available") || len(tight.plans) > 0 {
+		t.Errorf("a context that does not fit: %v, %d plans", err, len(tight.plans))
+	}
+	tight.available = func() (int64, error) { return 1 << 40, nil }
+	if _, err := tight.Embed(context.Background(), []string{"x"}); err != nil {
+		t.Error(err)
+	}
 	closed := load(t)
 	if err := closed.Close(); err != nil {
 		t.Fatal(err)
