@@ -16,9 +16,9 @@ package blocked
 // Bytes: a pair of B panels (32 KiB) stays in the L1 cache while ten panels of A (14 KiB each) pass from the L2 cache, 4
 // bytes a cycle; a block of C passes the L2 cache once per Depth of terms. Micro-kernels on such blocks make 97 to 99 % of
 // the multipliers' rate. What is missing above that is packing, which moves memory (0.2 ns an element of a float32 weight, a
-// fortieth of its use by 512 rows), and results that leave the caches. One core of Zen 5, by processor time, shapes of base
+// twentieth of its use by 512 rows), and results that leave the caches. One core of Zen 5, by processor time, shapes of base
 // from 512 to 4,096 rows, best tenth of the slices, share of the rate of registers alone: float32 88 to 95 % with packed
-// weights, 81 to 88 % without, dX and dW 83 to 91 %; BF16 88 to 92 %, 79 to 88 %, 81 to 92 %. 60 rows: 82 to 88 %, packed.
+// weights, 81 to 88 % without, dX and dW 83 to 91 %; BF16 88 to 92 %, 79 to 88 %, 81 to 92 %. 60 rows: 81 to 88 %, packed.
 //
 // Tried: blocks of all columns, whose sums leave the L2 cache: 512×768×3,072 in float32 66 %, dX of 512×3,072×768 66 %.
 // Tried: asking for source rows 256 bytes ahead while packing: no difference beyond the spread.
