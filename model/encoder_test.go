@@ -246,7 +246,7 @@ func TestEmbedRefuses(t *testing.T) {
 	tight := load(t)
 	tight.available = func() (int64, error) { return 1 << 20, nil }
 	if _, err := tight.Embed(context.Background(), []string{strings.Repeat("\x00", 20_000)}); err == nil ||
-		!strings.Contains(err.Error(), " tokens needs ") || !strings.Contains(err.Error(), "1 MiB are available") || len(tight.plans) > 0 {
+		!strings.Contains(err.Error(), " tokens needs ") || !strings.Contains(err.Error(), "1.0 MB are available") || len(tight.plans) > 0 {
 		t.Errorf("a context that does not fit: %v, %d plans", err, len(tight.plans))
 	}
 	tight.available = func() (int64, error) { return 1 << 40, nil }
