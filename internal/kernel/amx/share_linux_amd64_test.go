@@ -129,7 +129,7 @@ func BenchmarkShare(b *testing.B) {
 	if ok, why := Available(); !ok {
 		b.Skip(why)
 	}
-	for _, rows := range []int{512, 1024, 2048, 4096} {
+	for _, rows := range []int{60, 512, 1024, 2048, 4096} {
 		for _, shape := range [][2]int{{768, 768}, {768, 3072}, {3072, 768}} {
 			b.Run(fmt.Sprintf("%dx%dx%d", rows, shape[0], shape[1]), func(b *testing.B) { share(b, rows, shape[1], shape[0], 400) })
 		}

@@ -1,7 +1,8 @@
 // The body of a macro-kernel, included once for each way to feed the tiles. The includer defines
 //
 //	LOADA  the instruction that loads tiles of A,
-//	FILL0 … FILL7  what runs beside the eight tile instructions of a step: prefetches.
+//	FILL0 … FILL7  what runs beside the eight tile instructions of a step: prefetches,
+//	AHEAD  by how much R10 moves in a step.
 //
 // Registers: SI, DI, BX the next tiles of A, of the first and of the second panel of B; CX the scratch; DX 64, the
 // distance of rows in a packed tile; R9 the call; R8 steps left in the block; R10 what to prefetch of B. Of the block
@@ -28,7 +29,7 @@
 	ADDQ $2048, SI; \
 	ADDQ $1024, DI; \
 	ADDQ $1024, BX; \
-	ADDQ $256, R10
+	ADDQ $AHEAD, R10
 
 #define STORE(t) TILESTORED(t, rCX, rDX, (1024*t))
 #define STOREC(t, at) TILESTORED(t, rCX, rAX, at)

@@ -19,8 +19,9 @@ import (
 // before it is zeroed and used again. So C sees 8 KiB for 12 steps of 64 cycles, and bias and addition are free.
 //
 // On a core whose sibling is busy, tile products and loads stop overlapping and the rate falls to 40 %. There the second
-// kernel, which prefetches everything to L1 two steps ahead instead, is the faster one; both add in the same order and
-// give the same bits, so timing may choose (chooser).
+// kernel, which prefetches everything to L1 two steps ahead instead, is the faster one. Up to 96 rows B passes faster than
+// the first kernel fetches it, and a third one, for which it is the bound, fetches more. All add in the same order and
+// give the same bits, so the number of rows chooses, and timing between the first two (chooser).
 //
 // Figures of the first round, by which this form was chosen (Xeon with AMX, one core, 2 cores shared with others; GFLOP/s
 // undisturbed / with a busy sibling, register-only rate 2,240 / 950): whole k without prefetch 1,224 / 372; blocked like
@@ -53,9 +54,15 @@ func sweepBlocked(call *sweepCall)
 //go:noescape
 func sweepDeep(call *sweepCall)
 
+//go:noescape
+func sweepThin(call *sweepCall)
+
 // maxSteps bounds a call: 38 MFLOP, 17 µs at 2,200 GFLOP/s, 200 µs at 190. It is what 256 rows by 192 columns take at 384
 // terms, half a block of package blocked.
 const maxSteps = 576
+
+// thinPanels is the height, in panels of A, up to which sweepThin fetches more of B.
+const thinPanels = 3
 
 // shortSteps is a depth that leaves too few steps for the way through the scratch to hide under: where C is only set,
 // the tiles are stored to it. Deeper blocks keep the scratch, as 64 stores at once to a C out of the cache would stall.
@@ -103,7 +110,7 @@ func sweepBy(choice *chooser, m, n, k int, a, b []float32, stride int, c []float
 		blocks := max(1, maxSteps/call.steps)
 		high := min(panels, blocks) // panels of A of one call
 		wide := blocks / high       // pairs of panels of B of one call
-		turn := choice.begin(panels == high && call.steps*panels >= trialSteps && n >= trials*32)
+		turn := choice.begin(panels > thinPanels && panels == high && call.steps*panels >= trialSteps && n >= trials*32)
 		if turn.trial > 0 {
 			wide = min(wide, n/32/trials)
 		}
@@ -144,8 +151,9 @@ func empty(m, n int, c []float32, ldc int, bias []float32, add bool) {
 // chooser holds which of the two kernels runs, and decides anew from time to time: the first calls of one large product
 // are done by both in turns and timed, at no cost, as all of them count. Results do not depend on it.
 type chooser struct {
-	deep atomic.Bool
-	next atomic.Int64 // of the clock, when to try again
+	deep   atomic.Bool
+	next   atomic.Int64 // of the clock, when to try again
+	forced bool         // tests: few rows are no exception
 }
 
 var kernels chooser
@@ -182,6 +190,10 @@ func (c *chooser) begin(large bool) turn {
 
 // run makes one call, of a trial or not.
 func (t *turn) run(call *sweepCall) {
+	if call.m <= thinPanels*heightA && !t.chooser.forced {
+		sweepThin(call)
+		return
+	}
 	if t.trial == 0 {
 		by(t.deep, call)
 		return

@@ -18,6 +18,7 @@ GLOBL config<>(SB), RODATA|NOPTR, $64
 
 // A streams through the L1 cache, the pair of panels of B stays in it, the next pair comes to L2, four lines a step.
 #define LOADA TILELOADDT1
+#define AHEAD 256
 #define FILL0 PREFETCHT1 (R10)
 #define FILL1
 #define FILL2 PREFETCHT1 64(R10)
@@ -32,6 +33,44 @@ TEXT ·sweepBlocked(SB), NOSPLIT, $0-8
 #include "sweep.h"
 
 #undef LOADA
+#undef AHEAD
+#undef FILL0
+#undef FILL1
+#undef FILL2
+#undef FILL3
+#undef FILL4
+#undef FILL5
+#undef FILL6
+#undef FILL7
+#undef ROW
+#undef NEXTROWS
+#undef NEXTTILES
+#undef STORE
+#undef STOREC
+#undef STRAIGHT
+
+// Few rows: the products of a pair of panels end before four lines a step have fetched the next pair, which comes from
+// beyond L2. 16 lines a step.
+#define TWO(at) \
+	PREFETCHT1 at(R10); \
+	PREFETCHT1 (at+64)(R10)
+#define LOADA TILELOADD
+#define AHEAD 1024
+#define FILL0 TWO(0)
+#define FILL1 TWO(128)
+#define FILL2 TWO(256)
+#define FILL3 TWO(384)
+#define FILL4 TWO(512)
+#define FILL5 TWO(640)
+#define FILL6 TWO(768)
+#define FILL7 TWO(896)
+
+// func sweepThin(call *sweepCall)
+TEXT ·sweepThin(SB), NOSPLIT, $0-8
+#include "sweep.h"
+
+#undef LOADA
+#undef AHEAD
 #undef FILL0
 #undef FILL1
 #undef FILL2
@@ -58,6 +97,7 @@ TEXT ·sweepBlocked(SB), NOSPLIT, $0-8
 	PREFETCHT0 (at+384)(base); \
 	PREFETCHT0 (at+448)(base)
 #define LOADA TILELOADD
+#define AHEAD 0
 #define FILL0 EIGHT(4096, SI)
 #define FILL1 EIGHT(2048, DI)
 #define FILL2 EIGHT(4608, SI)

@@ -136,13 +136,13 @@ func equalBits(a, b []float32) bool {
 
 // fixed returns a chooser that always takes one kernel.
 func fixed(deep bool) *chooser {
-	c := &chooser{}
+	c := &chooser{forced: true}
 	c.deep.Store(deep)
 	c.next.Store(math.MaxInt64)
 	return c
 }
 
-// All tails of rows, columns and terms, bias and addition, by both kernels: right, and the same bits.
+// All tails of rows, columns and terms, bias and addition, by all kernels: right, and the same bits.
 func TestSweep(t *testing.T) {
 	if !tiles(t) {
 		return
@@ -157,12 +157,12 @@ func TestSweep(t *testing.T) {
 				flags := random.IntN(5)
 				p := newProduct(random, m, n, k, flags&1 > 0, flags&2 > 0, random.IntN(2) > 0)
 				name := fmt.Sprintf("%d×%d×%d, bias %v, add %v", m, n, k, p.bias != nil, p.add)
-				blockedC, deepC := p.run(fixed(false)), p.run(fixed(true))
+				blockedC, deepC, thinC := p.run(fixed(false)), p.run(fixed(true)), p.run(&kernels)
 				if err := p.check(blockedC); err != nil {
 					t.Fatalf("%s: blocked: %v", name, err)
 				}
-				if !equalBits(blockedC, deepC) {
-					t.Fatalf("%s: the kernels differ: %v", name, p.check(deepC))
+				if !equalBits(blockedC, deepC) || !equalBits(blockedC, thinC) {
+					t.Fatalf("%s: the kernels differ: deep %v, thin %v", name, p.check(deepC), p.check(thinC))
 				}
 			}
 		}
@@ -175,7 +175,7 @@ func TestSweepOfSeveralCalls(t *testing.T) {
 		return
 	}
 	random := rand.New(rand.NewPCG(8, 8))
-	for _, s := range [][3]int{{70, 200, 1500}, {70, 100, 1500}, {33, 33, maxSteps * 32}, {9, 17, (maxSteps + 7) * 32}, {(maxSteps + 8) * 32, 20, 20}} {
+	for _, s := range [][3]int{{100, 200, 900}, {100, 100, 900}, {33, 33, maxSteps * 32}, {9, 17, (maxSteps + 7) * 32}, {(maxSteps + 8) * 32, 20, 20}} {
 		p := newProduct(random, s[0], s[1], s[2], true, true, true)
 		one := p.run(fixed(false))
 		if err := p.check(one); err != nil {
