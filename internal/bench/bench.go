@@ -213,4 +213,4 @@ func (o *Options) more(begun time.Time, runs int) bool {
 }
 
 // BF16 are the measurements that take DType BF16.
-var BF16 = []string{"gemm"}
+var BF16 = []string{"gemm", "attention", "train", "infer"}

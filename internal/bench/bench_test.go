@@ -29,17 +29,26 @@ func quick() Options {
 }
 
 func TestMeasurements(t *testing.T) {
+	for _, dtype := range []kernel.DType{kernel.F32, kernel.BF16} {
+		o := quick()
+		o.DType = dtype
+		measureAll(t, o)
+	}
+}
+
+// measureAll demands that every measurement of kernels is whole.
+func measureAll(t *testing.T, o Options) {
 	for name, run := range map[string]func() (*Result, error){
-		"gemm":      func() (*Result, error) { return GEMM(t.Context(), quick()) },
-		"attention": func() (*Result, error) { return Attention(t.Context(), quick()) },
-		"train":     func() (*Result, error) { return Train(t.Context(), quick()) },
-		"infer":     func() (*Result, error) { return Infer(t.Context(), quick()) },
+		"gemm":      func() (*Result, error) { return GEMM(t.Context(), o) },
+		"attention": func() (*Result, error) { return Attention(t.Context(), o) },
+		"train":     func() (*Result, error) { return Train(t.Context(), o) },
+		"infer":     func() (*Result, error) { return Infer(t.Context(), o) },
 	} {
 		r, err := run()
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if r.What != name || r.GFLOPS <= 0 || r.PeakBytes <= 0 || len(r.Slices) == 0 {
+		if r.What != name || r.GFLOPS <= 0 || r.PeakBytes <= 0 || len(r.Slices) == 0 || r.Settings["dtype"] != o.DType.String() {
 			t.Errorf("%s: a result with a gap: %+v", name, r)
 		}
 		if (name == "train" || name == "infer") != (r.TokensPerSecond > 0 && len(r.Kernels) > 3) {
