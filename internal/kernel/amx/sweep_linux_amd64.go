@@ -16,17 +16,18 @@ import (
 // cache while the panels of A stream by through TILELOADDT1; the next pair is fetched to L2 meanwhile. A block leaves
 // through a scratch of 4 KiB: while the next one multiplies, 512-bit vectors add the bias, and what C held, to four rows
 // a step. At the boundary the first tiles of the next block are loaded before the accumulators are stored, each right
-// before it is zeroed and used again. So C sees 8 KiB for 12 steps of 64 cycles, and bias and addition are free.
+// before it is zeroed and used again. C sees 8 KiB for 12 steps of 64 cycles, 24 vector instructions in each of eight.
 //
 // On a core whose sibling is busy, tile products and loads stop overlapping and the rate falls to 40 %. There the second
-// kernel, which prefetches everything to L1 two steps ahead instead, is the faster one. Up to 96 rows B passes faster than
-// the first kernel fetches it, and a third one, for which it is the bound, fetches more. All add in the same order and
-// give the same bits, so the number of rows chooses, and timing between the first two (chooser).
+// kernel, which prefetches everything to L1 two steps ahead instead, is the faster one. Up to 96 rows, where a pair of
+// panels of B serves three blocks or fewer, the first kernel would have fetched only a part of the next pair in time: a
+// third one fetches four times as much a step. All add in the same order and give the same bits, so the number of rows
+// chooses, and timing between the first two (chooser).
 //
 // Figures of the first round, by which this form was chosen (Xeon with AMX, one core, 2 cores shared with others; GFLOP/s
 // undisturbed / with a busy sibling, register-only rate 2,240 / 950): whole k without prefetch 1,224 / 372; blocked like
 // this 1,628 / 503, of which the fetch to L2 gives 83, TILELOADDT1 376; everything prefetched to L1 1,179 / 699. They were
-// taken with a prototype; BenchmarkShare measures this one.
+// taken with a prototype. This form has run under emulation only; BenchmarkShare measures it.
 
 // sweepCall is one call of a kernel. It lies on the caller's stack.
 type sweepCall struct {
