@@ -265,8 +265,8 @@ func TestSharedPositionsGiveTheSameBits(t *testing.T) {
 	}
 }
 
-// Activations of BF16 take half the bytes, under every policy; what does not halve (statistics, inputs, sums of attention)
-// is a few hundredths of a plan of base.
+// Activations of BF16 take half the bytes, under every policy; what does not halve (statistics, inputs, the float32 sums of
+// attention's gradient in its workspace) is less than a fifth of a plan of base.
 func TestHalfTakesHalfTheMemory(t *testing.T) {
 	c, _, err := Preset("base", 29_952)
 	if err != nil {
@@ -280,7 +280,7 @@ func TestHalfTakesHalfTheMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if share := float64(bytes[1]) / float64(bytes[0]); share > 0.53 {
+		if share := float64(bytes[1]) / float64(bytes[0]); share > 0.6 {
 			t.Errorf("%v: %d bytes in bf16, %d in f32: a share of %.3f", policy, bytes[1], bytes[0], share)
 		}
 	}
