@@ -4,6 +4,9 @@ package amx
 
 import (
 	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/secencoder/secencoder/internal/device/devicetest"
@@ -15,11 +18,16 @@ import (
 func family(p kernel.Pool) kernel.Kernels { return blocked.New(Prims(), p) }
 
 // products are the methods of the suite that multiply matrices.
-var products = []string{"Linear", "LinearGrad", "LinearGradAdd", "ConvNorm", "ConvNormGrad", "MLMLoss", "MLMLossGrad"}
+var products = []string{"Linear", "LinearGrad", "LinearGradAdd", "Attention", "AttentionGrad", "ConvNorm", "ConvNormGrad", "MLMLoss", "MLMLossGrad", "NotANumber"}
 
-// The suite of all families in the arithmetic of BF16. Emulated it takes seconds; with -short every fifth problem is run.
+// The suite of all families in the arithmetic of BF16: all problems where the processor has tiles or where
+// SECENCODER_REQUIRE_KERNELS names amx (2.6 million emulated instructions, a minute), else every fifth.
 func TestConformance(t *testing.T) {
-	if tiles(t) {
+	var flags []string
+	if !slices.Contains(strings.Split(os.Getenv("SECENCODER_REQUIRE_KERNELS"), ","), "amx") {
+		flags = append(flags, "-test.short")
+	}
+	if tiles(t, flags...) {
 		devicetest.RunHalf(t, family, products...)
 	}
 }
