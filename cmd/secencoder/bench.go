@@ -28,7 +28,7 @@ type benchCmd struct {
 	DType      string    `name:"dtype" enum:"f32,bf16" default:"f32" placeholder:"D" help:"f32 or bf16: type of activations, and arithmetic of products."`
 	Memory     string    `placeholder:"M" help:"train: auto, none, cheap, layer, or a limit such as 8GiB (default: auto, 10 GiB at most)."`
 	Duration   *duration `placeholder:"TIME" help:"How long to measure (default 5s)."`
-	CPUProfile string    `name:"cpuprofile" placeholder:"FILE" help:"Write a profile of the processor's time that go tool pprof reads."`
+	CPUProfile string    `name:"cpuprofile" placeholder:"FILE" help:"Write a profile of the time that is measured, for go tool pprof."`
 	JSON       bool      `name:"json" help:"One JSON document on stdout."`
 }
 
@@ -46,11 +46,16 @@ func (cmd *benchCmd) Run(c *call) (err error) {
 		"gemm": bench.GEMM, "attention": bench.Attention, "train": bench.Train, "infer": bench.Infer, "tokenizer": bench.Tokenizer,
 	}[cmd.What]
 	if cmd.CPUProfile != "" {
-		stop, err := profile(cmd.CPUProfile)
-		if err != nil {
-			return err
+		f, failed := os.Create(cmd.CPUProfile)
+		if failed != nil {
+			return failed
 		}
-		defer func() { err = errors.Join(err, stop()) }()
+		var started error
+		o.Begun = func() { started = pprof.StartCPUProfile(f) }
+		defer func() {
+			pprof.StopCPUProfile()
+			err = errors.Join(err, started, f.Close())
+		}()
 	}
 	bar := progress.New(c.err, "bench "+cmd.What, c.Quiet)
 	o.Report = func(done, total int64, note string) {
@@ -100,21 +105,6 @@ func (cmd *benchCmd) options(c *call) (bench.Options, error) {
 		o.Duration = time.Duration(*cmd.Duration)
 	}
 	return o, nil
-}
-
-// profile writes a profile until stop is called.
-func profile(name string) (stop func() error, err error) {
-	f, err := os.Create(name)
-	if err != nil {
-		return nil, err
-	}
-	if err := pprof.StartCPUProfile(f); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return func() error {
-		pprof.StopCPUProfile()
-		return f.Close()
-	}, nil
 }
 
 func printBench(out io.Writer, r *bench.Result) error {

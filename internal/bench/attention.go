@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/secencoder/secencoder/internal/device"
 	"github.com/secencoder/secencoder/internal/kernel"
@@ -58,7 +57,7 @@ func Attention(ctx context.Context, o Options) (_ *Result, err error) {
 		j = begin(o.Report, []string{cases[0].name, cases[1].name}, func(name string) float64 { return work[name] })
 		defer j.end()
 	}
-	begun := time.Now()
+	begun := o.begin()
 	for round := 0; long && round == 0 || !long && o.more(begun, round); round++ {
 		if !long {
 			if err := p.streams(o.duration()/8, threads, 1); err != nil {

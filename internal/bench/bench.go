@@ -31,6 +31,7 @@ type Options struct {
 	Seed     uint64
 	// Report is told about progress: done of total, and what is running. It may be called from another goroutine.
 	Report func(done, total int64, note string)
+	Begun  func() // called once, when everything is made and measuring begins
 }
 
 // Result is one measurement. Of the three speeds those that fit What are set.
@@ -194,6 +195,14 @@ func (o *Options) duration() time.Duration {
 		return o.Duration
 	}
 	return 5 * time.Second
+}
+
+// begin says that measuring begins, and returns when.
+func (o *Options) begin() time.Time {
+	if o.Begun != nil {
+		o.Begun()
+	}
+	return time.Now()
 }
 
 // leastRuns are the runs of a case that are made however long they take.

@@ -206,6 +206,7 @@ func (e *encoder) close() error {
 func (e *encoder) measure(ctx context.Context, gflop float64, step func() error) (*Result, error) {
 	threads := e.dev.Threads()
 	if e.long {
+		e.o.begin()
 		e.journey = begin(e.o.Report, e.plan.Calls(), e.callFLOP)
 		defer e.journey.end()
 	} else {
@@ -218,7 +219,11 @@ func (e *encoder) measure(ctx context.Context, gflop float64, step func() error)
 		}
 	}
 	var seconds timed
-	for from := time.Now(); e.long && len(seconds.times) == 0 || !e.long && e.o.more(from, len(seconds.times)); {
+	from := time.Now()
+	if !e.long {
+		from = e.o.begin()
+	}
+	for e.long && len(seconds.times) == 0 || !e.long && e.o.more(from, len(seconds.times)) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

@@ -40,7 +40,7 @@ func GEMM(ctx context.Context, o Options) (_ *Result, err error) {
 		threads = append(threads, n)
 	}
 	slices.Sort(threads)
-	g := &gemm{o: o, p: newProbes(widest.Family()), begun: time.Now(), limit: o.duration() / time.Duration(len(threads)*len(shapes))}
+	g := &gemm{o: o, p: newProbes(widest.Family()), begun: o.begin(), limit: o.duration() / time.Duration(len(threads)*len(shapes))}
 	defer func() { err = errors.Join(err, g.p.close()) }()
 	var list []Slice
 	for _, n := range threads {

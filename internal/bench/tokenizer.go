@@ -39,6 +39,7 @@ func Tokenizer(ctx context.Context, o Options) (_ *Result, err error) {
 		most = runtime.GOMAXPROCS(0)
 	}
 	r := &Result{What: "tokenizer", Machine: machine(nil, most), Versions: versions(), Settings: map[string]any{"vocab_size": t.VocabSize()}}
+	o.begin()
 	for _, n := range []int{1, most} {
 		if n == most && n == 1 && len(r.Slices) > 0 {
 			continue
