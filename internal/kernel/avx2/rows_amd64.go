@@ -21,18 +21,22 @@ func hptr(s []bf16.BF16, n int) *uint16 { return (*uint16)(unsafe.SliceData(s[:n
 // fptr returns the start of s, which must be n elements long.
 func fptr(s []float32, n int) *float32 { return unsafe.SliceData(s[:n]) }
 
-// The loops that convert take whole vectors of 8; the last elements go through the portable ones.
+// The loops that convert take whole vectors of 8, and keep no slice: buffers on the stack may go through them.
 
 func widen(dst []float32, src []bf16.BF16) {
 	n := len(dst) &^ 7
 	vecWiden(ptr(dst), hptr(src, n), n)
-	portable.Widen(dst[n:], src[n:])
+	for i, x := range src[n:len(dst)] {
+		dst[n+i] = x.Float32()
+	}
 }
 
 func narrow(dst []bf16.BF16, src []float32) {
 	n := len(dst) &^ 7
 	vecNarrow(hptr(dst, n), fptr(src, n), n)
-	portable.Narrow(dst[n:], src[n:])
+	for i, x := range src[n:len(dst)] {
+		dst[n+i] = bf16.FromFloat32(x)
+	}
 }
 
 func addHalf(dst, a, b []bf16.BF16) {
