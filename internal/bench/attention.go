@@ -84,6 +84,7 @@ func Attention(ctx context.Context, o Options) (_ *Result, err error) {
 		},
 	}
 	if long {
+		j.end()
 		if err := p.streams(0, threads, 1); err != nil {
 			return nil, err
 		}

@@ -237,6 +237,7 @@ func (e *encoder) measure(ctx context.Context, gflop float64, step func() error)
 		}
 	}
 	if e.long {
+		e.journey.end()
 		e.p.arithmetic(e.o.DType, threads) // the peak on both sides of the step
 		if err := e.p.streams(0, threads, 1); err != nil {
 			return nil, err

@@ -62,6 +62,7 @@ type journey struct {
 	begun  time.Time
 	since  time.Time // of the call in progress
 	stop   chan struct{}
+	once   sync.Once
 	ended  sync.WaitGroup
 }
 
@@ -125,8 +126,8 @@ func (j *journey) next() {
 	}
 }
 
-// end stops the reports.
+// end stops the reports; a second call does nothing.
 func (j *journey) end() {
-	close(j.stop)
+	j.once.Do(func() { close(j.stop) })
 	j.ended.Wait()
 }
