@@ -23,12 +23,13 @@ package blocked
 // Tried: blocks of all columns, whose sums leave the L2 cache: 512×768×3,072 in float32 66 %, dX of 512×3,072×768 66 %.
 // Tried: asking for source rows 256 bytes ahead while packing: no difference beyond the spread.
 const (
-	rowsA      = 140     // rows of one block: 140 × 256 × 4 B = 140 KiB of L2
-	blockCols  = 384     // columns of one block: 210 KiB of L2 hold its sums
-	chunkCols  = 1024    // columns of B packed at once
-	packedB    = 1 << 20 // words of B packed at once, where C may be added to in several goes
-	gemmParts  = 12      // parts aimed at
-	packPanels = 4       // panels of B packed by one part
+	rowsA       = 140     // rows of one block: 140 × 256 × 4 B = 140 KiB of L2
+	blockCols   = 384     // columns of one block: 210 KiB of L2 hold its sums
+	chunkCols   = 1024    // columns of B packed at once
+	packedB     = 1 << 20 // words of B packed at once, where C may be added to in several goes,
+	packedTerms = 4096    // and terms: a worker keeps as many of its rows of A
+	gemmParts   = 12      // parts aimed at
+	packPanels  = 4       // panels of B packed by one part
 )
 
 // matrix is an operand: element (i, j) at data[at + i·ld + j], or at data[at + j·ld + i] when trans.
@@ -86,7 +87,7 @@ func (k *Kernels) product() {
 	if g.packed == nil && !g.local {
 		chunk = upTo(parts(g.n, parts(g.n, chunkCols)), 64)
 		if g.c != nil {
-			blocks = max(1, packedB/f.Len(upTo(min(chunk, g.n), 16), f.Depth))
+			blocks = max(1, min(packedB/f.Len(upTo(min(chunk, g.n), 16), f.Depth), packedTerms/f.Depth))
 		}
 	}
 	for g.j0 = 0; g.j0 < g.n; g.j0 = g.j1 {
