@@ -85,7 +85,7 @@ func TestEmbedEqualsHuggingFace(t *testing.T) {
 // TestParityHalf, as vectors. A type that is none is refused.
 func TestEmbedInHalf(t *testing.T) {
 	want := loadExpected(t)
-	e := load(t, WithDType("bf16"), WithKernels(halfKernels))
+	e := load(t, WithDType("bf16"))
 	got, err := e.Embed(context.Background(), want.Lines)
 	if err != nil {
 		t.Fatal(err)

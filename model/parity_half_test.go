@@ -49,12 +49,13 @@ const halfRMS = 0x1p-9
 // half), and the head's three are counted like a layer's. A wrong slot, sign, scale or bias gives 1e-2 and more.
 //
 // Gradients have twice the way and are judged as vectors, a tensor each: their difference is at most 2^-5 of them
-// (measured: 1.7e-2). Where the activation has a corner, relu's at 0, a pre-activation that changes sign changes its
-// gradient by all of it, and the share that does, some 4e-3, has 6e-2 as its root: 2^-3.
+// (measured: 2.0e-2). Where the activation has a corner, relu's at 0, a pre-activation that changes sign changes its
+// gradient by all of it, and the share that does, some 4e-3, has 6e-2 as its root: 2^-3
+// (measured: 7.6e-2).
 func TestParityHalf(t *testing.T) {
 	for _, name := range []string{"P1", "P2", "P3", "P4", "P4s", "P5", "P5s", "P6", "P7", "P10"} {
 		g := openGolden(t, name)
-		overHalfFamilies(t, name, func(t *testing.T, dev *device.Device) {
+		overFamilies(t, name, func(t *testing.T, dev *device.Device) {
 			p := counterParams(t, g, Heads{MLM: true})
 			b := goldenBatch(t, g)
 			n, h, layers := len(b.IDs), g.cfg.HiddenSize, g.cfg.NumHiddenLayers
@@ -102,7 +103,7 @@ func TestParityHalf(t *testing.T) {
 // measure of what BF16 costs: ours may cost twice that.
 func TestParityHalfBesideAutocast(t *testing.T) {
 	g := openGolden(t, "P12")
-	overHalfFamilies(t, "P12", func(t *testing.T, dev *device.Device) {
+	overFamilies(t, "P12", func(t *testing.T, dev *device.Device) {
 		p := counterParams(t, g, Heads{MLM: true})
 		b := everyRow(goldenBatch(t, g))
 		n := len(b.IDs)
@@ -122,20 +123,6 @@ func TestParityHalfBesideAutocast(t *testing.T) {
 	})
 }
 
-// halfKernels is a family with BF16 of every kernel.
-const halfKernels = "ref"
-
-// overHalfFamilies is overFamilies for BF16.
-func overHalfFamilies(t *testing.T, name string, test func(t *testing.T, dev *device.Device)) {
-	t.Helper()
-	for _, family := range []string{halfKernels} {
-		t.Run(name+"/"+family, func(t *testing.T) {
-			t.Parallel()
-			test(t, openFamily(t, family))
-		})
-	}
-}
-
 // P8 and P8qa: the heads whose logits are float32 behind BF16 hidden states, and those behind pooled vectors, which are
 // float32 throughout. Sums over so few tokens leave gradients of heads twice the share of the model's.
 func TestParityHalfHeads(t *testing.T) {
@@ -145,7 +132,7 @@ func TestParityHalfHeads(t *testing.T) {
 		labels       int
 	}{{"P8", "sequence", ModeSequence, 3}, {"P8", "token", ModeToken, 5}, {"P8qa", "ragged", ModeQuestion, 2}} {
 		g := openGolden(t, tc.golden)
-		overHalfFamilies(t, tc.kind, func(t *testing.T, dev *device.Device) {
+		overFamilies(t, tc.kind, func(t *testing.T, dev *device.Device) {
 			h := *g
 			h.cfg = g.cfg.Clone()
 			var b *Batch

@@ -111,14 +111,6 @@ func newEncoderOf(t *testing.T, activations kernel.DType, dropout float32, diffe
 	return e
 }
 
-// kernelsFor names the family that tests of an arithmetic run on.
-func kernelsFor(activations kernel.DType) string {
-	if activations == kernel.BF16 {
-		return "ref"
-	}
-	return ""
-}
-
 func open(t *testing.T, kernels string, threads int) *device.Device {
 	t.Helper()
 	d, err := device.Open(device.Options{Kernels: kernels, Threads: threads})

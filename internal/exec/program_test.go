@@ -55,7 +55,7 @@ func policiesGiveTheSameBits(t *testing.T, activations kernel.DType) {
 	var bytes, steps []int
 	for _, policy := range Policies {
 		e := newEncoderOf(t, activations, 0.2, true)
-		p := e.compile(t, Options{Device: open(t, kernelsFor(activations), 2), Recompute: policy})
+		p := e.compile(t, Options{Device: open(t, "", 2), Recompute: policy})
 		run(t, p)
 		run(t, p) // the second run begins in the memory that the first one left
 		got := e.snapshot()
@@ -80,7 +80,7 @@ func TestThreadsGiveTheSameBits(t *testing.T) {
 		var want map[string][]float32
 		for _, threads := range []int{1, 2, 7} {
 			e := newEncoderOf(t, activations, 0.2, true)
-			p := e.compile(t, Options{Device: open(t, kernelsFor(activations), threads)})
+			p := e.compile(t, Options{Device: open(t, "", threads)})
 			run(t, p)
 			if want == nil {
 				want = e.snapshot()
@@ -135,7 +135,7 @@ func TestHalfIsCloseToSingle(t *testing.T) {
 	var grads [2]map[string][]float32
 	for i, activations := range []kernel.DType{kernel.F32, kernel.BF16} {
 		e := newEncoderOf(t, activations, 0.2, true)
-		p := e.compile(t, Options{Device: open(t, kernelsFor(activations), 2), Keep: e.hidden})
+		p := e.compile(t, Options{Device: open(t, "", 2), Keep: e.hidden})
 		run(t, p)
 		for _, h := range append(e.hidden, e.loss.Loss) {
 			values[i] = append(values[i], slices.Clone(value(t, p, h)))
