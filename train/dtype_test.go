@@ -83,6 +83,18 @@ func TestRunsInHalf(t *testing.T) {
 	}
 }
 
+// skipInPlainGo skips a test that needs vectorised kernels to end in seconds.
+func skipInPlainGo(t *testing.T) {
+	t.Helper()
+	kernels, err := device.Choose("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kernels.Family == "ref" || kernels.Family == "portable" {
+		t.Skipf("takes minutes with %s kernels", kernels.Family)
+	}
+}
+
 // curve returns a column of a run's metrics.csv.
 func curve(t *testing.T, run string, column int) []float64 {
 	t.Helper()
@@ -111,9 +123,7 @@ func TestLossCurvesOfBothTypes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("two runs of some hundred steps")
 	}
-	if kernels, err := device.Choose(""); err != nil || kernels.Family == "ref" || kernels.Family == "portable" {
-		t.Skipf("two runs of some hundred steps, %v kernels: %v", kernels.Family, err)
-	}
+	skipInPlainGo(t)
 	const (
 		steps, window = 300, 50
 		boundStep     = 0x1p-5

@@ -68,6 +68,7 @@ func TestOneDocumentOf48000Tokens(t *testing.T) {
 	if testing.Short() {
 		t.Skip("attention over 48,000 tokens, forward and backward")
 	}
+	skipInPlainGo(t)
 	const tokens = 48_000
 	dir := oneDocument(t, tokens-2)
 	c, _, err := model.Preset("tiny", 300)
@@ -79,10 +80,18 @@ func TestOneDocumentOf48000Tokens(t *testing.T) {
 	if err := os.WriteFile(size, c.JSON(), 0o666); err != nil {
 		t.Fatal(err)
 	}
+	for _, dtype := range []string{"f32", "bf16"} {
+		t.Run(dtype, func(t *testing.T) { trainOnce(t, dir, size, dtype, tokens) })
+	}
+}
+
+// trainOnce does one step over a document of so many tokens, and checks what it leaves.
+func trainOnce(t *testing.T, dir, size, dtype string, tokens int) {
+	t.Helper()
 	s := &session{report: silent{}, parents: map[string]string{}, o: &Options{
 		Out: filepath.Join(t.TempDir(), "run"),
 		Settings: Settings{
-			Data: &dir, Size: &size, Steps: new(1), Context: new(tokens), TokensPerStep: new(tokens), Memory: new("1GiB"),
+			Data: &dir, Size: &size, Steps: new(1), Context: &tokens, TokensPerStep: &tokens, Memory: new("1GiB"), DType: &dtype,
 		},
 	}}
 	defer func() {
@@ -104,7 +113,7 @@ func TestOneDocumentOf48000Tokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	masked, n, longest := census(micros)
-	if len(micros) != 1 || n != tokens || longest != tokens || masked < tokens/20 {
+	if len(micros) != 1 || n != int64(tokens) || longest != tokens || masked < tokens/20 {
 		t.Fatalf("%d micro-batches of %d tokens, the longest piece has %d, %d are masked", len(micros), n, longest, masked)
 	}
 	before := slices.Clone(s.params.Weights())
