@@ -38,3 +38,8 @@ func gradTileDropSums(s *float32, dp *float32, ld int, ldp int, rows int, cols i
 //
 //go:noescape
 func addRows(dst *float32, ldd int, src *float32, lds int, rows int, cols int)
+
+// fetchRows prefetches lines of 64 bytes from src + j·lds, in bytes, and element index[−j] − base on, for j < rows.
+//
+//go:noescape
+func fetchRows(src *float32, lds int, index *int16, base int, rows int, lines int)

@@ -884,3 +884,31 @@ coldone:
 	JG   row
 	VZEROUPPER
 	RET
+
+// func fetchRows(src *float32, lds int, index *int16, base int, rows int, lines int)
+// Requires: MMX+
+TEXT ·fetchRows(SB), NOSPLIT, $0-48
+	MOVQ src+0(FP), DI
+	MOVQ lds+8(FP), SI
+	MOVQ index+16(FP), DX
+	MOVQ base+24(FP), R8
+	MOVQ rows+32(FP), CX
+	MOVQ lines+40(FP), R9
+	SHLQ $0x02, R8
+	SUBQ R8, DI
+
+row:
+	MOVWQSX (DX), AX
+	LEAQ    (DI)(AX*4), BX
+	MOVQ    R9, R10
+
+line:
+	PREFETCHT0 (BX)
+	ADDQ       $0x40, BX
+	SUBQ       $0x01, R10
+	JG         line
+	ADDQ       SI, DI
+	SUBQ       $0x02, DX
+	SUBQ       $0x01, CX
+	JG         row
+	RET

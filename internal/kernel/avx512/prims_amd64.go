@@ -31,7 +31,7 @@ func Prims() blocked.Prims {
 	p.AddLooked, p.SumLooked = addLookedTo, sumLookedOf
 	p.AdamW = adamW
 	p.Dropout, p.DropoutHalf = dropout, dropoutHalf
-	p.Scores = blocked.ScoreLoops{Softmax: softmaxScores, Grad: gradScores, AddRows: addScoreRows}
+	p.Scores = blocked.ScoreLoops{Softmax: softmaxScores, Grad: gradScores, AddRows: addScoreRows, Fetch: fetchScores}
 	p.SumSquares = func(x []float32) float64 { return vecSumSquares(ptr(x), len(x)) }
 	return p
 }

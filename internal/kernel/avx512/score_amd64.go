@@ -82,3 +82,8 @@ func addScoreRows(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 	_, _ = dst[(rows-1)*ldd+cols-1], src[(rows-1)*lds+cols-1]
 	addRows(ptr(dst), 4*ldd, ptr(src), 4*lds, rows, cols)
 }
+
+func fetchScores(src []float32, lds int, index []int16, at, base, rows, lines int) {
+	_, _ = index[at], index[at-rows+1]
+	fetchRows(ptr(src), 4*lds, &index[at], base, rows, lines)
+}

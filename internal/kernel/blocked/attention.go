@@ -15,10 +15,11 @@ import (
 //	S_ij += Tq[i, s(i−j)] + Tk[j, s(i−j)]
 //	O  = O·α + exp(S/σ − m)·V     2·q·k·d     with the running maximum m of each row
 //
-// A part owns one head and up to four blocks of queries, so that Tk is made once for them, for a window that is little wider
-// than that of one block. The keys and values of longer pieces are packed into Work before, once for all queries, a few
-// heads at a time, at most 64 MiB or one head: read again from their rows, 3·H floats apart, they took a sixth of the time of
-// 8,192 tokens, waiting for memory. The tables are packed once per call and head, the key
+// A part owns one head and one or two blocks of queries and makes Tq once for all keys. The keys and values of longer pieces are
+// packed into Work before, once for all queries, a few heads at a time, at most 64 MiB or one head: read again from their
+// rows, 3·H floats apart, they took a sixth of the time of 8,192 tokens, waiting for memory. So is Tk of pieces up to 4
+// times the table, which saves a fifth of the products at 2,048 tokens; longer ones would read more of it from memory than
+// that is worth, and make it for the window of two blocks of queries. The tables are packed once per call and head, the key
 // table in reversed order of slots: where slots are the distances themselves, row i of Tq then is a contiguous run of its row
 // shifted by i, and Tk shifted so is the transpose of what S needs. The two sums are one addition and one transposed addition.
 // In tiles beyond the last bucket, 98 % of a document of 48,000 tokens (M = 512), all distances share the first or the last
@@ -34,7 +35,8 @@ type attentionScratch struct {
 	kb, ka, kc             []float32 // K: as B by columns, as A, as B by terms
 	vb                     []float32 // V as B
 	s, dp                  []float32 // tile of scores, and of dP
-	tq, tk, looked         []float32 // bias tiles, and their gradients G, H
+	tq, tk, hk, looked     []float32 // bias tiles, and their gradients G, H
+	tqs                    []float32 // Tq for all keys
 	pack                   []float32 // A on the way into a product
 	o, dq, dk, dv          []float32 // results of a tile or a part
 	m, l, alpha, sub, row  []float32
@@ -68,7 +70,7 @@ type attentionCall struct {
 	active                 [2]int    // slots in use by the longest piece: first, last
 	keyB, queryB           []float32 // packed tables by columns, per head
 	keyC, queryC           []float32 // packed tables by terms, per head (gradient)
-	packed                 []float32 // keys and values of the heads of a round; see packedHead
+	packed                 []float32 // keys, values and Tk of the heads of a round; see packedHead
 	ends                   []float32 // [head of a round, 2, token] K·Pq of the first and the last slot
 	firstHead, roundHeads  int
 	tokens                 int
@@ -90,7 +92,7 @@ func (k *Kernels) Attention(_ kernel.Stream, a *kernel.AttentionArgs) {
 	c.keyB, work = cut(work, c.c2p, c.heads*c.tableB())
 	c.queryB, work = cut(work, c.p2c, c.heads*c.tableB())
 	c.tokens = k.h.Tokens()
-	round := c.headsAtOnce(a.T)
+	round := k.headsAtOnce(c, a.T)
 	c.packed, work = cut(work, true, round*c.packedHead(c.tokens))
 	c.ends, _ = cut(work, true, round*2*c.tokens+15)
 	k.planAttention()
@@ -103,19 +105,34 @@ func (k *Kernels) Attention(_ kernel.Stream, a *kernel.AttentionArgs) {
 	}
 }
 
-// keyTile is a tile of keys that several parts read: token base + j0 on, n of them, packed at so many words of a head.
-type keyTile struct{ base, j0, n, at int32 }
-
-// packedHead returns the words that the packed keys and values of n tokens take in one head: pieces that are packed have more
-// than 96 tokens, and each pads up to 15 columns of keys and 31 terms of values.
-func (c *attentionCall) packedHead(n int) int {
-	n += n / 3
-	return c.f.Len(upTo(n, 16), c.d) + c.f.Len(upTo(c.d, 16), n)
+// keyTile is a tile of keys that several parts read: token base + j0 on, n of them, packed at so many words of a head. Tk
+// follows for all queries of the piece, where win.ld is not 0.
+type keyTile struct {
+	base, j0, n, at int32
+	win             window
 }
 
-// headsAtOnce returns how many heads are packed at once: 64 MiB, at least one.
-func (c *attentionCall) headsAtOnce(n int) int {
-	return min(c.heads, max(1, 1<<24/max(1, c.packedHead(n))))
+// packedHead returns the words that the packed keys and values of n tokens, and Tk, take in one head: pieces that are packed have
+// more than 96 tokens, and each pads up to 15 columns of keys and 31 terms of values.
+func (c *attentionCall) packedHead(n int) int {
+	words := c.f.Len(upTo(n+n/3, 16), c.d) + c.f.Len(upTo(c.d, 16), n+n/3)
+	if c.p2c && c.k2 <= maxWindow {
+		words += (n + 1) * (upTo(c.k2, 16) + 16)
+	}
+	return words
+}
+
+// maxWindow is the widest Tq or Tk that is made at once.
+const maxWindow = 1024
+
+// keepsTk reports whether Tk of a piece of n tokens is made once for all its queries.
+func (c *attentionCall) keepsTk(n int) bool { return c.p2c && c.k2 <= maxWindow && n <= 4*c.k2 }
+
+// headsAtOnce returns how many heads of n tokens are packed at once: enough to keep the workers busy, so that caches hold what
+// they can, within 64 MiB, at least one. Results do not depend on it.
+func (k *Kernels) headsAtOnce(c *attentionCall, n int) int {
+	busy := parts(4*k.pool.Workers(), parts(n, 2*maxTileBlock))
+	return min(c.heads, max(1, min(busy, 1<<24/max(1, c.packedHead(n)))))
 }
 
 // packKeysPart packs one tile of keys and its values in one head of the round.
@@ -131,10 +148,19 @@ func (k *Kernels) packKeysPart(part, wi int) {
 		dst := [2][]float32{ends[:c.tokens], ends[c.tokens:]}
 		k.farColumns(w, &dst, base+j0, j1-j0, w.ka, head, true)
 	}
-	key.trans = true
 	dst := c.packed[at*c.packedHead(c.tokens)+int(t.at):]
+	if t.win.ld > 0 {
+		tk := dst[c.keyTileWords(j1-j0):]
+		f.multiply(j1-j0, t.win.w, c.d, w.ka, c.queryTable(head, t.win.base), f.Len(16, c.d), tk, t.win.ld, nil, false)
+	}
+	key.trans = true
 	f.panelsB(dst, key, 0, c.d, j0, j1)
 	f.panelsB(dst[f.Len(upTo(j1-j0, 16), c.d):], value, j0, j1, 0, c.d)
+}
+
+// keyTileWords returns the words of n packed keys and values.
+func (c *attentionCall) keyTileWords(n int) int {
+	return c.f.Len(upTo(n, 16), c.d) + c.f.Len(upTo(c.d, 16), n)
 }
 
 // attentionFormat returns the format of a call's products.
@@ -148,7 +174,7 @@ func (k *Kernels) attentionFormat(qkv kernel.Buf) *Format {
 // attentionWork returns the words of Work of a call.
 func (k *Kernels) attentionWork(a *kernel.AttentionArgs) int {
 	c := attentionCall{f: k.attentionFormat(a.QKV), heads: a.A, d: a.D, k2: 2 * a.K, c2p: a.C2P, p2c: a.P2C}
-	round := c.headsAtOnce(a.T)
+	round := k.headsAtOnce(&c, a.T)
 	return c.tables()*c.heads*c.tableB() + round*(c.packedHead(a.T)+2*a.T) + 15
 }
 
@@ -206,7 +232,8 @@ func (k *Kernels) planAttention() {
 
 const (
 	groupTokens = 128 // queries that one part of the forward pass has at least
-	queryBlocks = 4   // blocks of queries of one item at most
+	queryBlocks = 2   // blocks of queries of one item at most, of a piece that is cut
+	wholeBlocks = 5   // of one that is not
 	queryParts  = 64  // items of all heads aimed at
 )
 
@@ -217,19 +244,27 @@ func (k *Kernels) planQueries() {
 	for p := range k.h.Pieces() {
 		blocks += parts(int(k.h.Offsets[p+1]-k.h.Offsets[p]), c.block)
 	}
-	run := min(queryBlocks, max(1, blocks*c.heads/queryParts))
+	run := min(wholeBlocks, max(1, blocks*c.heads/queryParts))
 	items, starts, tiles, at := k.s.items[:0], k.s.starts[:0], k.s.tiles[:0], 0
 	tokens := int32(groupTokens)
 	for p := range k.h.Pieces() {
 		base, n := k.h.Offsets[p], int(k.h.Offsets[p+1]-k.h.Offsets[p])
 		step := run * c.blockOf(n)
+		if n > step {
+			step = min(run, queryBlocks) * c.blockOf(n)
+		}
 		shared := int32(-1)
 		if n > step {
 			shared = int32(len(tiles))
 			for j := 0; j < n; j += 2 * c.blockOf(n) {
-				t := keyTile{base, int32(j), int32(min(2*c.blockOf(n), n-j)), int32(at)}
+				t := keyTile{base: base, j0: int32(j), n: int32(min(2*c.blockOf(n), n-j)), at: int32(at)}
+				at += c.keyTileWords(int(t.n))
+				if c.keepsTk(n) {
+					r := c.between(0, n, j, j+int(t.n))
+					t.win = c.queryWindow(r.lo, r.hi)
+					at += int(t.n) * t.win.ld
+				}
 				tiles = append(tiles, t)
-				at += c.f.Len(upTo(int(t.n), 16), c.d) + c.f.Len(upTo(c.d, 16), int(t.n))
 			}
 		}
 		for i := 0; i < n; i += step {
@@ -399,16 +434,30 @@ func (k *Kernels) attentionRows(w *attentionScratch, head int, it attentionItem)
 	for b := i0; b < i1; b += block {
 		f.panelsA(w.qa[(b-i0)/block*panel:], query, b, min(b+block, i1), 0, d)
 	}
+	o, m, l := grow(&w.o, (i1-i0)*d), grow(&w.m, rows), grow(&w.l, rows)
 	far := c.far(n)
 	if far && c.c2p {
 		for end := range w.farQuery {
 			grow(&w.farQuery[end], rows)
 		}
+	}
+	var wins [wholeBlocks]window // of Tq for all keys
+	var tqs [wholeBlocks][]float32
+	if c.c2p {
 		for b := i0; b < i1; b += block {
-			k.farColumns(w, &w.farQuery, b-i0, min(block, i1-b), w.qa[(b-i0)/block*panel:], head, false)
+			at := (b - i0) / block
+			q := min(block, i1-b)
+			if r := c.between(b, b+q, 0, n); r.hi-r.lo < maxWindow && len(w.m) <= queryBlocks*maxTileBlock {
+				wins[at] = c.keyWindow(r.lo, r.hi)
+				grow(&w.tqs, parts(i1-i0, block)*block*(min(upTo(c.k2, 16), maxWindow)+64)+15)
+				tqs[at] = w.tqs[at*(len(w.tqs)-15)/parts(i1-i0, block):]
+				f.multiply(q, wins[at].w, d, w.qa[at*panel:], c.keyTable(head, wins[at].base), f.Len(16, d), tqs[at], wins[at].ld, nil, false)
+			}
+			if far {
+				k.farColumns(w, &w.farQuery, b-i0, q, w.qa[at*panel:], head, false)
+			}
 		}
 	}
-	o, m, l := grow(&w.o, (i1-i0)*d), grow(&w.m, rows), grow(&w.l, rows)
 	for i := range m {
 		m[i], l[i] = float32(math.Inf(-1)), 0
 	}
@@ -431,17 +480,22 @@ func (k *Kernels) attentionRows(w *attentionScratch, head int, it attentionItem)
 			ends = c.ends[(head-c.firstHead)*2*c.tokens+base+j0:]
 		}
 		var win window
+		var tk []float32
 		all := reachOf{end: -1}
 		if c.p2c {
 			all = c.between(i0, i1, j0, j1)
-		}
-		if ends == nil {
-			all.end = -1
-		}
-		if c.p2c && all.end < 0 {
-			win = c.queryWindow(all.lo, all.hi)
-			f.panelsA(grow(&w.ka, f.Len(upTo(nk, f.MR), d)), key, j0, j1, 0, d)
-			f.multiply(nk, win.w, d, w.ka, c.queryTable(head, win.base), f.Len(16, d), grow(&w.tk, nk*win.ld+15), win.ld, nil, false)
+			if ends == nil {
+				all.end = -1
+			} else {
+				win = k.s.tiles[int(it.step)+j0/(2*block)].win
+				tk = kb[c.keyTileWords(nk):]
+			}
+			if all.end < 0 && win.ld == 0 {
+				win = c.queryWindow(all.lo, all.hi)
+				tk = grow(&w.tk, nk*win.ld+15)
+				f.panelsA(grow(&w.ka, f.Len(upTo(nk, f.MR), d)), key, j0, j1, 0, d)
+				f.multiply(nk, win.w, d, w.ka, c.queryTable(head, win.base), f.Len(16, d), tk, win.ld, nil, false)
+			}
 		}
 		for b := i0; b < i1; b += block {
 			b1 := min(b+block, i1)
@@ -449,13 +503,23 @@ func (k *Kernels) attentionRows(w *attentionScratch, head int, it attentionItem)
 			qa := w.qa[(b-i0)/block*panel:]
 			t.Rows, t.Cols, t.LD, t.Row, t.Col = q, nk, upTo(nk, 16), nil, nil
 			t.S = grow(&w.s, q*t.LD)
+			r := reachOf{end: -1}
+			if c.c2p || c.p2c {
+				r = c.between(b, b1, j0, j1)
+				if c.p2c && ends != nil && r.lo < r.hi {
+					k.p.Scores.Fetch(tk, win.ld, c.slots, b-j0+c.reach, win.base, nk, min(c.slot(b1-1-j0)-c.slot(b-j0), q)/16+2)
+				}
+			}
 			f.multiply(q, nk, d, qa, kb, f.Len(16, d), t.S, t.LD, nil, false)
 			if c.c2p || c.p2c {
-				r := c.between(b, b1, j0, j1)
 				if c.c2p {
-					if far && r.end >= 0 {
+					at := (b - i0) / block
+					switch {
+					case far && r.end >= 0:
 						t.Col = w.farQuery[r.end][b-i0:]
-					} else {
+					case tqs[at] != nil:
+						k.addKeyTile(t, tqs[at], r, wins[at], b, b1, j0, j1)
+					default:
 						k.addKeyBias(w, r, qa, head, b, b1, j0, j1)
 					}
 				}
@@ -465,10 +529,10 @@ func (k *Kernels) attentionRows(w *attentionScratch, head int, it attentionItem)
 					} else if r.lo == r.hi {
 						t.Row = grow(&w.row, t.LD)
 						for j := range nk {
-							t.Row[j] = w.tk[j*win.ld+r.lo-win.base]
+							t.Row[j] = tk[j*win.ld+r.lo-win.base]
 						}
 					} else {
-						k.addQueryBias(w, r, win, 0, b, b1, j0, j1)
+						k.addQueryBias(w, tk, r, win, 0, b, b1, j0, j1)
 					}
 				}
 			}
@@ -505,36 +569,35 @@ func (k *Kernels) addKeyBias(w *attentionScratch, r reachOf, qa []float32, head,
 	q := i1 - i0
 	tq := grow(&w.tq, q*win.ld+15)
 	c.f.multiply(q, win.w, c.d, qa, c.keyTable(head, win.base), c.f.Len(16, c.d), tq, win.ld, nil, false)
-	k.addKeyTile(w, t.S, t.LD, r, win, i0, i1, j0, j1)
+	k.addKeyTile(t, tq, r, win, i0, i1, j0, j1)
 }
 
-// addKeyTile adds the elements of w.tq that a tile of scores looks up.
-func (k *Kernels) addKeyTile(w *attentionScratch, s []float32, ld int, r reachOf, win window, i0, i1, j0, j1 int) {
+// addKeyTile adds the elements of Tq that a tile of scores looks up.
+func (k *Kernels) addKeyTile(t *ScoreTile, tq []float32, r reachOf, win window, i0, i1, j0, j1 int) {
 	c := &k.call.att
 	if r.straight {
-		k.p.Scores.AddRows(s, ld, w.tq[c.k2-1-c.slot(i0-j0)-win.base:], win.ld-1, i1-i0, j1-j0)
+		k.p.Scores.AddRows(t.S, t.LD, tq[c.k2-1-c.slot(i0-j0)-win.base:], win.ld-1, i1-i0, j1-j0)
 		return
 	}
 	for i := i0; i < i1; i++ {
-		k.addLooked(s[(i-i0)*ld:][:j1-j0], w.tq[(i-i0)*win.ld:][:win.w], k.keySlots(i, j0), win.base)
+		k.addLooked(t.S[(i-i0)*t.LD:][:j1-j0], tq[(i-i0)*win.ld:][:win.w], k.keySlots(i, j0), win.base)
 	}
 }
 
-// addQueryBias: S_ij += Tk[j, slot(i−j)] for keys j0 … j1, whose first has row 0 of w.tk from at on. Columns of the tile begin
-// with key j0.
-func (k *Kernels) addQueryBias(w *attentionScratch, r reachOf, win window, col, i0, i1, j0, j1 int) {
+// addQueryBias: S_ij += Tk[j, slot(i−j)] for keys j0 … j1, which are the rows of tk and the columns of the tile from col on.
+func (k *Kernels) addQueryBias(w *attentionScratch, tk []float32, r reachOf, win window, col, i0, i1, j0, j1 int) {
 	c, t := &k.call.att, &w.tile
 	q, nk := i1-i0, j1-j0
 	s := t.S[col:]
 	if r.straight {
-		k.p.AddTransposed(s, t.LD, w.tk[c.slot(i0-j0)-win.base:], win.ld-1, q, nk)
+		k.p.AddTransposed(s, t.LD, tk[c.slot(i0-j0)-win.base:], win.ld-1, q, nk)
 		return
 	}
 	ld := upTo(q, 16)
 	looked := grow(&w.looked, nk*ld)
 	clear(looked)
 	for j := range nk {
-		k.addLooked(looked[j*ld:][:q], w.tk[j*win.ld:][:win.w], c.slots[i0-j0-j+c.reach:], win.base)
+		k.addLooked(looked[j*ld:][:q], tk[j*win.ld:][:win.w], c.slots[i0-j0-j+c.reach:], win.base)
 	}
 	k.p.AddTransposed(s, t.LD, looked, ld, q, nk)
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/internal/kernel/blocked"
 )
@@ -15,6 +16,7 @@ import (
 type probe struct {
 	run  func(n int)
 	flop float64 // of a round
+	half bool    // the loop of BF16
 }
 
 // attentionRun is one attention problem of a benchmark: equal pieces, heads of 64, the bucket map of the presets.
@@ -26,7 +28,7 @@ type attentionRun struct {
 	bias    float64 // FLOP of both position terms, made once a token
 }
 
-func newAttentionRun(k kernel.Kernels, heads, pieces, n int, drop float32) *attentionRun {
+func newAttentionRun(k kernel.Kernels, half bool, heads, pieces, n int, drop float32) *attentionRun {
 	const d, span = 64, 256
 	T, h := pieces*n, heads*d
 	lengths := make([]int, pieces)
@@ -34,14 +36,25 @@ func newAttentionRun(k kernel.Kernels, heads, pieces, n int, drop float32) *atte
 		lengths[i] = n
 	}
 	w := newWorld(k, T, lengths, 1)
+	activation := func(n int) kernel.Buf {
+		x := w.in(n, 1)
+		if !half {
+			return x
+		}
+		y := make([]bf16.BF16, n)
+		for i, v := range x.F32() {
+			y[i] = bf16.FromFloat32(v)
+		}
+		return kernel.FromBF16(y)
+	}
 	a := &kernel.AttentionArgs{
-		Header: w.header, QKV: w.in(T*3*h, 1), Pos: w.in(4*span*h, 1), Slots: kernel.FromI16(kernel.Slots(span, 512, n-1)),
-		Out: w.in(T*h, 1), LSE: w.in(T*heads, 1), Reach: n - 1, A: heads, D: d, K: span, C2P: true, P2C: true,
+		Header: w.header, QKV: activation(T * 3 * h), Pos: activation(4 * span * h), Slots: kernel.FromI16(kernel.Slots(span, 512, n-1)),
+		Out: activation(T * h), LSE: w.in(T*heads, 1), Reach: n - 1, A: heads, D: d, K: span, C2P: true, P2C: true,
 		Sigma: float32(math.Sqrt(3 * d)), Drop: kernel.Dropout{P: drop, Site: 5}, T: T,
 	}
 	a.Work = w.work(a)
 	g := &kernel.AttentionGradArgs{
-		Header: a.Header, QKV: a.QKV, Pos: a.Pos, Slots: a.Slots, Out: a.Out, LSE: a.LSE, DOut: w.in(T*h, 1), DQKV: w.in(T*3*h, 1), DPos: w.in(4*span*h, 1),
+		Header: a.Header, QKV: a.QKV, Pos: a.Pos, Slots: a.Slots, Out: a.Out, LSE: a.LSE, DOut: activation(T * h), DQKV: activation(T * 3 * h), DPos: w.in(4*span*h, 1),
 		Reach: a.Reach, A: heads, D: d, K: span, C2P: true, P2C: true, Sigma: a.Sigma, Drop: a.Drop, T: T,
 	}
 	g.Work = w.work(g)
@@ -52,7 +65,7 @@ func newAttentionRun(k kernel.Kernels, heads, pieces, n int, drop float32) *atte
 }
 
 // BenchmarkAttention reports attention at three contexts: GFLOP/s in the best slices and in the median, and the share of
-// the rate of multiply-adds in registers that the same slices had. FLOP are those of one pass: forward 4·N·h and 4·W·h a
+// the rate of multiply-adds in registers that the same slices had; avx512bf16 with operands of BF16, the others of float32. FLOP are those of one pass: forward 4·N·h and 4·W·h a
 // token, W the slots in use; backward 2.5 and 3 times that.
 func BenchmarkAttention(b *testing.B) {
 	for _, p := range families() {
@@ -65,7 +78,7 @@ func BenchmarkAttention(b *testing.B) {
 				for _, n := range []int{512, 2048, 8192} {
 					for _, pass := range []string{"forward", "backward"} {
 						b.Run(fmt.Sprintf("%s/%d/drop=%g/%d/%s", p.Name, workers, drop, n, pass), func(b *testing.B) {
-							c := newAttentionRun(blocked.New(p, workers), 12, 1, n, drop)
+							c := newAttentionRun(blocked.New(p, workers), probe.half, 12, 1, n, drop)
 							c.k.Attention(0, c.forward)
 							run, flop := func() { c.k.Attention(0, c.forward) }, c.pairs+c.bias
 							if pass == "backward" {

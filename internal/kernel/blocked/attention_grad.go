@@ -218,6 +218,7 @@ type gradPart struct {
 	query, key, value, turned, dOut matrix
 	values                          matrix // turned
 	ds                              matrix // dS, rows with zeros between them
+	win                             window // of Tk and H, the same for all queries; ld is 0 where each tile has its own
 }
 
 // gradItem runs the keys of an item with the queries of this phase.
@@ -247,6 +248,7 @@ func (k *Kernels) gradItem(w *attentionScratch, g gradPart, it attentionItem) {
 	grow(&w.oa, blocks*g.panel)
 	grow(&w.qc, blocks*g.terms)
 	grow(&w.oc, blocks*g.terms)
+	grow(&w.dq, (g.to-g.from)*d)
 	for b := range blocks {
 		i, i1 := g.from+b*g.block, min(g.from+(b+1)*g.block, g.to)
 		f.panelsA(w.qa[b*g.panel:], g.query, i, i1, 0, d)
@@ -292,25 +294,26 @@ func (k *Kernels) gradItem(w *attentionScratch, g gradPart, it attentionItem) {
 					k.farColumns(w, &w.farKey, j-j0, min(g.block, j1-j), w.ka[(j-j0)/g.block*panel:], g.head, true)
 				}
 			}
+			k.keysBegin(w, &g, j0, j1)
 		}
 		grow(&w.dk, nk*d)
 		grow(&w.dv, nk*d)
 		for i := g.from; i < g.to; i += g.block {
 			i1 := min(i+g.block, g.to)
-			k.gradTile(w, &g, int(it.piece), i, i1, j0, j1)
-			k.addGradient(&g, 0, i, i1-i, w.dq, c.phase == 0 && j0 == int(it.i0), last && j1 == int(it.i1) && !far)
+			k.gradTile(w, &g, int(it.piece), i, i1, j0, j1, j0 > int(it.i0))
 		}
-		if g.far && c.p2c {
-			k.farKeyGradient(w, &g, j0, j1)
+		if c.p2c {
+			k.keysDone(w, &g, j0, j1)
 		}
 		k.addGradient(&g, 1, j0, nk, w.dk, c.phase == 0, last)
 		k.addGradient(&g, 2, j0, nk, w.dv, c.phase == 0, last)
 	}
 	if far {
 		for i := g.from; i < g.to; i += g.block {
-			k.farQueryGradient(w, &g, i, min(i+g.block, g.to), last)
+			k.farQueryGradient(w, &g, i, min(i+g.block, g.to))
 		}
 	}
+	k.addGradient(&g, 0, g.from, g.to-g.from, w.dq, c.phase == 0, last)
 }
 
 // addGradient adds rows to those of dQ, dK or dV (which is 0, 1, 2) from token i of the piece on: first of all, or last of all.
@@ -337,14 +340,15 @@ func (k *Kernels) addGradient(g *gradPart, which, i, rows int, x []float32, firs
 	}
 }
 
-// gradTile runs one tile: dq of its queries is set; dk and dv of its keys are set by the first queries of the part, and added to.
-func (k *Kernels) gradTile(w *attentionScratch, g *gradPart, piece, i0, i1, j0, j1 int) {
+// gradTile runs one tile. The first keys of a part set its rows of dq, the first queries those of dk and dv.
+func (k *Kernels) gradTile(w *attentionScratch, g *gradPart, piece, i0, i1, j0, j1 int, addQuery bool) {
 	c, f := &k.call.att, k.call.att.f
 	d, q, nk := c.d, i1-i0, j1-j0
 	add := i0 > g.from
 	b := (i0 - g.from) / g.block
 	qa, oa := w.qa[b*g.panel:], w.oa[b*g.panel:]
 	qc, oc := w.qc[b*g.terms:], w.oc[b*g.terms:]
+	dq := w.dq[(i0-g.from)*d:]
 
 	t := &w.tile
 	at := g.head*c.tokens + g.base + i0
@@ -398,23 +402,75 @@ func (k *Kernels) gradTile(w *attentionScratch, g *gradPart, piece, i0, i1, j0, 
 	f.panelsA(w.pack, p, 0, nk, 0, q)
 	f.multiply(nk, d, q, w.pack, oc, f.Len(16, q), w.dv, d, nil, add)
 	f.panelsA(w.pack, ds, 0, q, 0, nk)
-	f.multiply(q, d, nk, w.pack, w.kc, f.Len(16, nk), grow(&w.dq, q*d), d, nil, false)
+	f.multiply(q, d, nk, w.pack, w.kc, f.Len(16, nk), dq, d, nil, addQuery)
 	ds.trans = true
 	f.panelsA(w.pack, ds, 0, nk, 0, q)
 	f.multiply(nk, d, q, w.pack, qc, f.Len(16, q), w.dk, d, nil, add)
 
 	if c.c2p && r.end < 0 {
 		win := c.keyWindow(r.lo, r.hi)
-		k.keyGradient(w, g, k.gatherKey(w, g, r, win, i0, i1, j0, j1), win, qc, q, true)
+		k.keyGradient(w, g, k.gatherKey(w, g, r, win, i0, i1, j0, j1), win, qc, dq, q)
 	}
 	for h, half := range halves {
 		if jh := j0 + h*g.block; c.p2c && half.end < 0 && jh < j1 {
-			to := min(jh+g.block, j1)
-			win := c.queryWindow(half.lo, half.hi)
-			k.gatherQuery(w, g, half, win, i0, i1, jh, to, jh-j0)
-			k.queryGradient(w, g, win, jh-j0, to-jh, nk)
+			to, win := min(jh+g.block, j1), g.win
+			hk := w.hk
+			if win.ld > 0 {
+				hk = hk[h*g.block*win.ld:]
+			} else {
+				win = c.queryWindow(half.lo, half.hi)
+				hk = grow(&w.hk, (to-jh)*win.ld+15)
+				clear(hk)
+			}
+			k.gatherQuery(w, g, hk, half, win, i0, i1, jh, to, jh-j0)
+			if g.win.ld == 0 {
+				k.queryGradient(w, g, win, jh-j0, to-jh, nk)
+			}
 		}
 	}
+}
+
+// keysBegin makes Tk of the keys j0 … j1 for all queries of the part, where it is not too wide, and clears H.
+func (k *Kernels) keysBegin(w *attentionScratch, g *gradPart, j0, j1 int) {
+	c, f := &k.call.att, k.call.att.f
+	g.win = window{}
+	r := c.between(g.from, g.to, j0, j1)
+	if r.hi-r.lo >= maxWindow || g.far && r.end >= 0 {
+		return
+	}
+	g.win = c.queryWindow(r.lo, r.hi)
+	tk := grow(&w.tk, (j1-j0)*g.win.ld+15)
+	clear(grow(&w.hk, (j1-j0)*g.win.ld+15))
+	for j := j0; j < j1; j += g.block {
+		a := w.ka[(j-j0)/g.block*f.Len(upTo(g.block, f.MR), c.d):]
+		f.multiply(min(g.block, j1-j), g.win.w, c.d, a, c.queryTable(g.head, g.win.base), f.Len(16, c.d), tk[(j-j0)*g.win.ld:], g.win.ld, nil, false)
+	}
+}
+
+// keysDone adds what H and the far tiles of keys j0 … j1 give to w.dk and to dPq.
+func (k *Kernels) keysDone(w *attentionScratch, g *gradPart, j0, j1 int) {
+	c := &k.call.att
+	nk := j1 - j0
+	if g.win.ld == 0 {
+		if g.far {
+			for end, slot := range c.active {
+				win := c.queryWindow(slot, slot)
+				columnOf(&w.hk, w.sumKey[end][:nk], win, slot-win.base)
+				k.queryGradient(w, g, win, 0, nk, nk)
+			}
+		}
+		return
+	}
+	if g.far {
+		for end, slot := range c.active {
+			if col := slot - g.win.base; col >= 0 && col < g.win.w {
+				for j, x := range w.sumKey[end][:nk] {
+					w.hk[j*g.win.ld+col] += x
+				}
+			}
+		}
+	}
+	k.queryGradient(w, g, g.win, 0, nk, nk)
 }
 
 // addQueryBiases adds K·Pq to the tile, for each half of its keys: as a row where the half is far.
@@ -434,9 +490,15 @@ func (k *Kernels) addQueryBiases(w *attentionScratch, g *gradPart, i0, i1, j0, j
 		}
 		halves[h] = r
 		if r.end < 0 {
-			win := c.queryWindow(r.lo, r.hi)
-			f.multiply(to-from, win.w, c.d, w.ka[h*panel:], c.queryTable(g.head, win.base), f.Len(16, c.d), grow(&w.tk, (to-from)*win.ld+15), win.ld, nil, false)
-			k.addQueryBias(w, r, win, from-j0, i0, i1, from, to)
+			win, tk := g.win, w.tk
+			if win.ld > 0 {
+				tk = tk[(from-j0)*win.ld:]
+			} else {
+				win = c.queryWindow(r.lo, r.hi)
+				tk = grow(&w.tk, (to-from)*win.ld+15)
+				f.multiply(to-from, win.w, c.d, w.ka[h*panel:], c.queryTable(g.head, win.base), f.Len(16, c.d), tk, win.ld, nil, false)
+			}
+			k.addQueryBias(w, tk, r, win, from-j0, i0, i1, from, to)
 			continue
 		}
 		if t.Row == nil {
@@ -464,15 +526,13 @@ func (k *Kernels) gatherKey(w *attentionScratch, g *gradPart, r reachOf, win win
 	return matrix{data: single(tq), ld: win.ld}
 }
 
-// gatherQuery sets H in w.tk, H[j, slot(i−j)] += dS_ij, for the keys j0 … j1, column col of dS on.
-func (k *Kernels) gatherQuery(w *attentionScratch, g *gradPart, r reachOf, win window, i0, i1, j0, j1, col int) {
+// gatherQuery adds to H, H[j, slot(i−j)] += dS_ij, for the keys j0 … j1, column col of dS on.
+func (k *Kernels) gatherQuery(w *attentionScratch, g *gradPart, hk []float32, r reachOf, win window, i0, i1, j0, j1, col int) {
 	c := &k.call.att
 	q, nk := i1-i0, j1-j0
-	tk := grow(&w.tk, nk*win.ld+15)
-	clear(tk)
 	ds := w.dp[g.ds.at+col:]
 	if r.straight {
-		k.p.AddTransposed(tk[c.slot(i0-j0)-win.base:], win.ld-1, ds, g.ds.ld, nk, q)
+		k.p.AddTransposed(hk[c.slot(i0-j0)-win.base:], win.ld-1, ds, g.ds.ld, nk, q)
 		return
 	}
 	ld := upTo(q, 16)
@@ -480,26 +540,26 @@ func (k *Kernels) gatherQuery(w *attentionScratch, g *gradPart, r reachOf, win w
 	clear(turned)
 	k.p.AddTransposed(turned, ld, ds, g.ds.ld, nk, q)
 	for j := range nk {
-		k.sumLooked(turned[j*ld:][:q], tk[j*win.ld:][:win.w], c.slots[i0-j0-j+c.reach:], win.base)
+		k.sumLooked(turned[j*ld:][:q], hk[j*win.ld:][:win.w], c.slots[i0-j0-j+c.reach:], win.base)
 	}
 }
 
-// keyGradient adds G·Pk to w.dq, or sets it, and Gᵀ·Q to the part's sum of dPk; qc holds the q queries by terms.
-func (k *Kernels) keyGradient(w *attentionScratch, g *gradPart, m matrix, win window, qc []float32, q int, add bool) {
+// keyGradient adds G·Pk to dq and Gᵀ·Q to the part's sum of dPk; qc holds the q queries by terms.
+func (k *Kernels) keyGradient(w *attentionScratch, g *gradPart, m matrix, win window, qc, dq []float32, q int) {
 	c, f := &k.call.att, k.call.att.f
 	grow(&w.pack, max(f.Len(upTo(q, f.MR), win.w), f.Len(upTo(win.w, f.MR), q)))
 	f.panelsA(w.pack, m, 0, q, 0, win.w)
-	f.multiply(q, c.d, win.w, w.pack, c.keyC[g.head*c.tableC()+f.Len(16, win.base):], f.Len(16, c.k2), w.dq, c.d, nil, add)
+	f.multiply(q, c.d, win.w, w.pack, c.keyC[g.head*c.tableC()+f.Len(16, win.base):], f.Len(16, c.k2), dq, c.d, nil, true)
 	m.trans = true
 	f.panelsA(w.pack, m, 0, win.w, 0, q)
 	f.multiply(win.w, c.d, q, w.pack, qc, f.Len(16, q), c.partialAt(g.group, g.head, false)[win.base*c.d:], c.d, nil, true)
 }
 
-// queryGradient adds H·Pq to rows of w.dk from at on, and Hᵀ·K to the part's sum of dPq; w.tk holds H of n keys, w.kc all
+// queryGradient adds H·Pq to rows of w.dk from at on, and Hᵀ·K to the part's sum of dPq; w.hk holds H of n keys, w.kc all
 // keys of the tile.
 func (k *Kernels) queryGradient(w *attentionScratch, g *gradPart, win window, at, n, all int) {
 	c, f := &k.call.att, k.call.att.f
-	m := matrix{data: single(w.tk), ld: win.ld}
+	m := matrix{data: single(w.hk), ld: win.ld}
 	grow(&w.pack, max(f.Len(upTo(n, f.MR), win.w), f.Len(upTo(win.w, f.MR), n)))
 	f.panelsA(w.pack, m, 0, n, 0, win.w)
 	f.multiply(n, c.d, win.w, w.pack, c.queryC[g.head*c.tableC()+f.Len(16, win.base):], f.Len(16, c.k2), w.dk[at*c.d:], c.d, nil, true)
@@ -508,30 +568,18 @@ func (k *Kernels) queryGradient(w *attentionScratch, g *gradPart, win window, at
 	f.multiply(win.w, c.d, n, w.pack, w.kc[f.Len(16, at):], f.Len(16, all), c.partialAt(g.group, g.head, true)[win.base*c.d:], c.d, nil, true)
 }
 
-// farKeyGradient adds what the far tiles of keys j0 … j1 give to w.dk and to dPq.
-func (k *Kernels) farKeyGradient(w *attentionScratch, g *gradPart, j0, j1 int) {
-	c := &k.call.att
-	for end, slot := range c.active {
-		win := c.queryWindow(slot, slot)
-		k.columnOf(&w.tk, w.sumKey[end][:j1-j0], win, slot-win.base)
-		k.queryGradient(w, g, win, 0, j1-j0, j1-j0)
-	}
-}
-
 // farQueryGradient adds what the far tiles of queries i0 … i1 give to dQ and to dPk.
-func (k *Kernels) farQueryGradient(w *attentionScratch, g *gradPart, i0, i1 int, last bool) {
+func (k *Kernels) farQueryGradient(w *attentionScratch, g *gradPart, i0, i1 int) {
 	c := &k.call.att
-	grow(&w.dq, (i1-i0)*c.d)
 	for end, slot := range c.active {
 		win := c.keyWindow(slot, slot)
-		k.columnOf(&w.tq, w.sumQuery[end][i0-g.from:i1-g.from], win, c.k2-1-slot-win.base)
-		k.keyGradient(w, g, matrix{data: single(w.tq), ld: win.ld}, win, w.qc[(i0-g.from)/g.block*g.terms:], i1-i0, end > 0)
+		columnOf(&w.tq, w.sumQuery[end][i0-g.from:i1-g.from], win, c.k2-1-slot-win.base)
+		k.keyGradient(w, g, matrix{data: single(w.tq), ld: win.ld}, win, w.qc[(i0-g.from)/g.block*g.terms:], w.dq[(i0-g.from)*c.d:], i1-i0)
 	}
-	k.addGradient(g, 0, i0, i1-i0, w.dq, false, last)
 }
 
 // columnOf sets buf to a tile of zeros, but for one column.
-func (k *Kernels) columnOf(buf *[]float32, x []float32, win window, col int) {
+func columnOf(buf *[]float32, x []float32, win window, col int) {
 	t := grow(buf, len(x)*win.ld+15)
 	clear(t)
 	for i, v := range x {

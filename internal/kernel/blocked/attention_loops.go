@@ -14,6 +14,9 @@ type ScoreLoops struct {
 	Grad func(t *ScoreTile)
 	// AddRows adds src[i·lds + j] to dst[i·ldd + j] for i < rows, j < cols.
 	AddRows func(dst []float32, ldd int, src []float32, lds, rows, cols int)
+	// Fetch asks the memory for lines of 64 bytes from src[j·lds + index[at−j] − base] on, for j < rows. It reads nothing itself
+	// but the index.
+	Fetch func(src []float32, lds int, index []int16, at, base, rows, lines int)
 }
 
 // ScoreTile is a tile of at most 128 rows and 256 columns. Vectors over columns, and rows of S and DP, may be read, and S and
@@ -53,6 +56,7 @@ func scoreLoops(p *Prims) ScoreLoops {
 				p.Add(row, row, src[i*lds:][:cols])
 			}
 		},
+		Fetch: func([]float32, int, []int16, int, int, int, int) {},
 	}
 }
 

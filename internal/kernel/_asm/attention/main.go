@@ -30,6 +30,7 @@ func main() {
 	softmax()
 	grad()
 	addRows()
+	fetchRows()
 	Generate()
 }
 
@@ -352,5 +353,30 @@ func addRows() {
 	SUBQ(U8(1), rows)
 	JG(LabelRef("row"))
 	VZEROUPPER()
+	RET()
+}
+
+// fetchRows asks for what the rows of a tile will look up, so that these lines, each of another page, come while products run.
+func fetchRows() {
+	TEXT("fetchRows", NOSPLIT, "func(src *float32, lds int, index *int16, base, rows, lines int)")
+	Pragma("noescape")
+	Doc("fetchRows prefetches lines of 64 bytes from src + j·lds, in bytes, and element index[−j] − base on, for j < rows.")
+	src, lds, index := Load(Param("src"), RDI), Load(Param("lds"), RSI), Load(Param("index"), RDX)
+	base, rows, lines := Load(Param("base"), R8), Load(Param("rows"), RCX), Load(Param("lines"), R9)
+	SHLQ(U8(2), base)
+	SUBQ(base, src)
+	Label("row")
+	MOVWQSX(Mem{Base: index}, RAX)
+	LEAQ(Mem{Base: src, Index: RAX, Scale: 4}, RBX)
+	MOVQ(lines, R10)
+	Label("line")
+	PREFETCHT0(Mem{Base: RBX})
+	ADDQ(U8(64), RBX)
+	SUBQ(U8(1), R10)
+	JG(LabelRef("line"))
+	ADDQ(lds, src)
+	SUBQ(U8(2), index)
+	SUBQ(U8(1), rows)
+	JG(LabelRef("row"))
 	RET()
 }
