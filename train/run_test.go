@@ -339,7 +339,7 @@ func TestFirstLookChangesNothing(t *testing.T) {
 		"steps, time":   func(o *Options) { o.Time = new(Duration(1)) },
 		"schedule":      func(o *Options) { o.Schedule = new("triangle") },
 		"warm-up":       func(o *Options) { o.Warmup = new(5) },
-		"dtype":         func(o *Options) { o.DType = new("bf16") },
+		"dtype":         func(o *Options) { o.DType = new("f16") },
 		"device":        func(o *Options) { o.Device = new("cuda:0") },
 		"memory":        func(o *Options) { o.Memory = new("much") },
 		"rate":          func(o *Options) { o.LearningRate = new(math.NaN()) },
