@@ -12,6 +12,7 @@
 package blocked
 
 import (
+	"runtime"
 	"sync"
 
 	"github.com/secencoder/secencoder/internal/kernel"
@@ -31,27 +32,29 @@ type Kernels struct {
 	serial  int // of the chunk of a product that runs
 	s       shared
 	call    operands
+	mapped  *mapped
 }
 
 // worker is the scratch of one worker of the pool; parts index it by their worker number.
 type worker struct {
-	a, b []float32 // packed panels
+	m    *mapped
+	a, b pages     // packed panels
 	kept packedA   // what a holds
-	c    []float32 // block of sums
+	c    pages     // block of sums
 	x    []float32 // rows on the way into a panel
 	norm NormRow
 	keep []byte // what dropout keeps of a row
 	sums [foldColumns]float64
 	own  []int32 // tokens whose rows of a table a part adds to
 	att  attentionScratch
-	z    []float32 // rows of the loss's input as B
-	mlm  []float32 // logits
+	z    pages     // rows of the loss's input as B
+	mlm  pages     // logits
 	_    [128]byte // the next worker writes its slice headers on another cache line
 }
 
 // shared is scratch that the parts of one call fill together.
 type shared struct {
-	b        []float32 // packed B
+	b        pages     // packed B
 	partial  []float32 // partial sums by chunk
 	sums     []float64
 	items    []attentionItem
@@ -90,6 +93,11 @@ func New(prims Prims, pool kernel.Pool) *Kernels {
 		k.p.Scores = scoreLoops(&k.p)
 	}
 	k.t.k = k
+	k.mapped = &mapped{}
+	for i := range k.workers {
+		k.workers[i].m = k.mapped
+	}
+	runtime.AddCleanup(k, (*mapped).close, k.mapped)
 	return k
 }
 

@@ -54,6 +54,14 @@ func (f *Format) Len(width, k int) int {
 	return n
 }
 
+// rows returns Rows or what stands for it.
+func (f *Format) rows() int {
+	if f.Rows == 0 {
+		return upTo(rowsA, f.MR)
+	}
+	return f.Rows
+}
+
 // panelsA packs rows i0 … i1 and terms p0 … p1 of A into panels of width MR.
 func (f *Format) panelsA(dst []float32, a matrix, i0, i1, p0, p1 int) {
 	mr, kc := f.MR, p1-p0

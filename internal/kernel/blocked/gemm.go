@@ -75,11 +75,7 @@ func (k *Kernels) product() {
 		return
 	}
 	kBlocks := max(1, parts(g.k, f.Depth))
-	rows := f.Rows
-	if rows == 0 {
-		rows = upTo(rowsA, f.MR)
-	}
-	g.rows = parts(g.m, rows)
+	g.rows = parts(g.m, f.rows())
 	g.mb = upTo(parts(g.m, g.rows), f.MR)
 	g.rows = parts(g.m, g.mb)
 	g.local = g.packed == nil && g.rows == 1 && g.dropB == nil
@@ -101,7 +97,7 @@ func (k *Kernels) product() {
 			g.block1 = min(g.block0+blocks, kBlocks)
 			k.serial++
 			if g.packed == nil && !g.local {
-				grow(&k.s.b, f.Len(g.width, min(g.block1*f.Depth, g.k)-g.block0*f.Depth))
+				k.s.b.grow(k.mapped, f.Len(g.width, min(g.block1*f.Depth, g.k)-g.block0*f.Depth))
 				k.run(g.panelGroups*(g.block1-g.block0), (*Kernels).packPart)
 			}
 			k.run(g.rows*g.cols, (*Kernels).gemmPart)
@@ -128,7 +124,7 @@ func (k *Kernels) packedAt(p0, p1, j0 int) []float32 {
 	g := &k.g
 	b := g.packed
 	if b == nil {
-		b = k.s.b
+		b = k.s.b.f
 	}
 	return b[g.f.Len(g.width, p0-g.block0*g.f.Depth)+g.f.Len(j0, p1-p0):]
 }
@@ -142,7 +138,7 @@ func (k *Kernels) gemmPart(part, wi int) {
 	c, ld := g.c, g.ldc
 	if c == nil {
 		ld = g.nb + 16
-		c = grow(&w.c, g.mb*ld)
+		c = w.c.grow(w.m, g.mb*ld)
 	} else {
 		c = c[i0*ld+g.j0+j0:]
 	}
@@ -158,7 +154,7 @@ func (k *Kernels) gemmPart(part, wi int) {
 	}
 	height := upTo(i1-i0, f.MR)
 	terms := min(g.block1*f.Depth, g.k) - g.block0*f.Depth
-	packed := grow(&w.a, f.Len(height, terms))
+	packed := w.a.grow(w.m, f.Len(height, terms))
 	kept := w.kept == packedA{k.serial, part / g.cols}
 	for kb := g.block0; kb < g.block1; kb++ {
 		p0, p1 := span(kb, f.Depth, g.k)
@@ -172,7 +168,7 @@ func (k *Kernels) gemmPart(part, wi int) {
 		}
 		var b []float32
 		if g.local {
-			b = grow(&w.b, f.Len(upTo(j1-j0, 16), p1-p0))
+			b = w.b.grow(w.m, f.Len(upTo(j1-j0, 16), p1-p0))
 			f.panelsB(b, g.b, p0, p1, g.j0+j0, g.j0+j1)
 		} else {
 			b = k.packedAt(p0, p1, j0)

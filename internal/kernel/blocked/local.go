@@ -1,9 +1,9 @@
 package blocked
 
 // packTerms packs columns j0 … j1 of B, all its terms, in blocks of Depth, into buf.
-func (f *Format) packTerms(buf *[]float32, b matrix, terms, j0, j1 int) []float32 {
+func (f *Format) packTerms(m *mapped, buf *pages, b matrix, terms, j0, j1 int) []float32 {
 	width := upTo(j1-j0, 16)
-	dst := grow(buf, f.Len(width, terms))
+	dst := buf.grow(m, f.Len(width, terms))
 	for p0 := 0; p0 < terms; p0 += f.Depth {
 		f.panelsB(dst[f.Len(width, p0):], b, p0, min(p0+f.Depth, terms), j0, j1)
 	}
@@ -13,11 +13,11 @@ func (f *Format) packTerms(buf *[]float32, b matrix, terms, j0, j1 int) []float3
 // rowsTimes is a product on one worker: C[i1−i0, n] = A rows i0 … i1, all terms, times b packed by packTerms.
 func (f *Format) rowsTimes(w *worker, a matrix, i0, i1, terms int, b []float32, n int, c []float32, ldc int, bias []float32, add bool) {
 	width := upTo(n, 16)
-	block := upTo(rowsA, f.MR)
+	block := f.rows()
 	for r0 := i0; r0 < i1; r0 += block {
 		r1 := min(r0+block, i1)
 		w.kept = packedA{}
-		packed := grow(&w.a, f.Len(block, min(f.Depth, terms)))
+		packed := w.a.grow(w.m, f.Len(block, min(f.Depth, terms)))
 		for p0 := 0; p0 < terms; p0 += f.Depth {
 			p1 := min(p0+f.Depth, terms)
 			f.panelsA(packed, a, r0, r1, p0, p1)

@@ -7,13 +7,12 @@ import (
 )
 
 // The masked-LM loss is a product of the masked rows with the whole vocabulary, 2·n·V·E FLOP, whose result is never kept:
-// each part makes the logits of vocabBlock words for lossRows rows at a time, and keeps of them a maximum, a sum of
+// each part makes the logits of vocabBlock words for a block of rows at a time, and keeps of them a maximum, a sum of
 // exponentials and the label's logit. The gradient makes them again, turns them into dLogits in place, and multiplies
 // twice: 6·n·V·E FLOP in all. Bound by the products, and with few rows by packing the words, which every row must
 // help to repay: in a step of the tiny preset at V = 29,952 (77 rows) packing is 14 % of the time, of mini (307 rows) 5 %.
 const (
 	vocabBlock = 256
-	lossRows   = 140
 	gradRows   = 256 // rows of one pass of the gradient: the terms of dWord that accumulate in registers
 	gradGroups = 16  // runs of vocabulary blocks, each with its own sum of dZ
 )
@@ -63,10 +62,10 @@ func (k *Kernels) lossPart(part, wi int) {
 	f := c.f
 	v0, v1 := span(part, vocabBlock, c.v)
 	width := v1 - v0
-	b := f.packTerms(&w.b, matrix{data: single(c.word), ld: c.e, trans: true}, c.e, v0, v1)
-	for r0 := 0; r0 < c.n; r0 += lossRows {
-		r1 := min(r0+lossRows, c.n)
-		logits := grow(&w.mlm, (r1-r0)*width)
+	b := f.packTerms(w.m, &w.b, matrix{data: single(c.word), ld: c.e, trans: true}, c.e, v0, v1)
+	for r0 := 0; r0 < c.n; r0 += f.rows() {
+		r1 := min(r0+f.rows(), c.n)
+		logits := w.mlm.grow(w.m, (r1-r0)*width)
 		f.rowsTimes(w, matrix{data: c.z, ld: c.e}, r0, r1, c.e, b, width, logits, width, c.bias[v0:v1], false)
 		for r := r0; r < r1; r++ {
 			row := logits[(r-r0)*width:][:width]
@@ -154,14 +153,14 @@ func (k *Kernels) lossGradPart(part, wi int) {
 	f := c.f
 	rows := c.r1 - c.r0
 	z := matrix{data: c.z, ld: c.e}
-	zTerms := f.packTerms(&w.z, matrix{data: c.z, ld: c.e, at: c.r0 * c.e}, rows, 0, c.e)
+	zTerms := f.packTerms(w.m, &w.z, matrix{data: c.z, ld: c.e, at: c.r0 * c.e}, rows, 0, c.e)
 	dz := c.partial[part*rows*c.e:]
 	b0, b1 := span(part, c.per, c.blocks)
 	for b := b0; b < b1; b++ {
 		v0, v1 := span(b, vocabBlock, c.v)
 		width := v1 - v0
-		words := f.packTerms(&w.b, matrix{data: single(c.word), ld: c.e, trans: true}, c.e, v0, v1)
-		logits := grow(&w.mlm, rows*width)
+		words := f.packTerms(w.m, &w.b, matrix{data: single(c.word), ld: c.e, trans: true}, c.e, v0, v1)
+		logits := w.mlm.grow(w.m, rows*width)
 		f.rowsTimes(w, z, c.r0, c.r1, c.e, words, width, logits, width, c.bias[v0:v1], false)
 		for r := range rows {
 			row := logits[r*width:][:width]
@@ -182,7 +181,7 @@ func (k *Kernels) lossGradPart(part, wi int) {
 			f.rowsTimes(w, matrix{data: single(logits), ld: width, trans: true}, 0, width, rows, zTerms, c.e, dw, c.e, nil, c.beta[0] != 0)
 		}
 		if !c.dZ.absent() {
-			words = f.packTerms(&w.b, matrix{data: single(c.word), ld: c.e, at: v0 * c.e}, width, 0, c.e)
+			words = f.packTerms(w.m, &w.b, matrix{data: single(c.word), ld: c.e, at: v0 * c.e}, width, 0, c.e)
 			f.rowsTimes(w, matrix{data: single(logits), ld: width}, 0, rows, width, words, c.e, dz, c.e, nil, b > b0)
 		}
 	}
