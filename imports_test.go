@@ -48,6 +48,7 @@ var house = []room{
 	{"internal/device", []string{"internal/kernel", "internal/kernel/...", "internal/cuda"}, "a device is a table over kernels"},
 	{"internal/device/...", []string{"internal/device", "internal/kernel", "internal/kernel/..."}, "the conformance suite sees kernels and devices only"},
 	{"internal/kernel", nil, "the operand structs stand below every kernel"},
+	{"internal/kernel/blocked", []string{"internal/kernel", "internal/kernel/...", "internal/mmap"}, "what all families share owns their scratch; nothing else there takes memory"},
 	{"internal/kernel/...", []string{"internal/kernel", "internal/kernel/..."}, "kernels know slices, not graphs"},
 	{"internal/bench", []string{"..."}, "cmd is the top of the house"},
 	{"internal/quickstart", []string{"..."}, "cmd is the top of the house"},
