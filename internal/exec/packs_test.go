@@ -9,7 +9,7 @@ import (
 
 // Packed weights change no bit, are made once for all programs, and stand where gradients are refused.
 func TestPackedWeights(t *testing.T) {
-	for _, dtype := range []kernel.DType{kernel.F32} {
+	for _, dtype := range []kernel.DType{kernel.F32, kernel.BF16} {
 		e := newEncoderOf(t, dtype, 0, false)
 		dev := open(t, "portable", 2)
 		packs := NewPacks(dev)
