@@ -112,7 +112,9 @@ func FuzzLinuxMemory(f *testing.F) {
 
 func TestLinuxCores(t *testing.T) {
 	file := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
-	siblings := func(cpu int) string { return fmt.Sprintf("sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu) }
+	siblings := func(cpu int) string {
+		return fmt.Sprintf("sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu)
+	}
 	root := fstest.MapFS{
 		"proc/self/status": file("Name:\tx\nCpus_allowed_list:\t0-3,6\n"),
 		siblings(0):        file("0,4\n"), siblings(1): file("1,5\n"), siblings(2): file("2,6\n"), siblings(3): file("3,7\n"), siblings(6): file("2,6\n"),
