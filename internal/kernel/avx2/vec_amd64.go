@@ -74,6 +74,16 @@ func vecGelu(dst *float32, x *float32, n int)
 //go:noescape
 func vecGeluGrad(dst *float32, dy *float32, x *float32, n int)
 
+// vecGelu16 sets dst = x·Φ(x), rounded; n is a multiple of 16.
+//
+//go:noescape
+func vecGelu16(dst *uint16, x *float32, n int)
+
+// vecGeluGrad16 sets dst = dy·(Φ(x) + x·φ(x)), rounded, and adds it, not rounded, to sums; n is a multiple of 16.
+//
+//go:noescape
+func vecGeluGrad16(dst *uint16, dy *uint16, x *uint16, sums *float32, n int)
+
 // vecSilu sets dst = x·σ(x).
 //
 //go:noescape

@@ -1432,6 +1432,641 @@ DATA k3ecc422a<>+24(SB)/4, $0x3ecc422a
 DATA k3ecc422a<>+28(SB)/4, $0x3ecc422a
 GLOBL k3ecc422a<>(SB), RODATA|NOPTR, $32
 
+// func vecGelu16(dst *uint16, x *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·vecGelu16(SB), NOSPLIT, $0-24
+	MOVQ    dst+0(FP), DI
+	MOVQ    x+8(FP), SI
+	MOVQ    n+16(FP), AX
+	VMOVUPS k40a33333<>+0(SB), Y12
+	VMOVUPS kc0a33333<>+0(SB), Y13
+	VMOVUPS kbf800000<>+0(SB), Y14
+
+many:
+	CMPQ         AX, $0x00000010
+	JL           few
+	VMOVUPS      (SI), Y0
+	VMINPS       Y0, Y12, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMULPS       Y2, Y2, Y4
+	VFMADD132PS  k3d9d7a57<>+0(SB), Y14, Y4
+	VMULPS       Y4, Y4, Y5
+	VMOVUPS      k3a62fcf1<>+0(SB), Y6
+	VFMADD213PS  k3af77246<>+0(SB), Y5, Y6
+	VFMADD213PS  k3befddd8<>+0(SB), Y5, Y6
+	VFMADD213PS  k3c8d9503<>+0(SB), Y5, Y6
+	VFMADD213PS  k3d020961<>+0(SB), Y5, Y6
+	VFMADD213PS  k3d4fffe2<>+0(SB), Y5, Y6
+	VFMADD213PS  k3e0dee8c<>+0(SB), Y5, Y6
+	VMOVUPS      kbb0bbf22<>+0(SB), Y7
+	VFMADD213PS  kbb38c67d<>+0(SB), Y5, Y7
+	VFMADD213PS  kbc4aa00a<>+0(SB), Y5, Y7
+	VFMADD213PS  kbcc3bc18<>+0(SB), Y5, Y7
+	VFMADD213PS  kbd24cec4<>+0(SB), Y5, Y7
+	VFMADD213PS  kbd8d5139<>+0(SB), Y5, Y7
+	VFMADD213PS  Y6, Y4, Y7
+	VFMADD213PS  k3f000000<>+0(SB), Y7, Y2
+	VXORPS       Y4, Y4, Y4
+	VMAXPS       Y2, Y4, Y2
+	VMULPS       Y0, Y2, Y2
+	VPSRLD       $0x10, Y2, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y2, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y2, Y10
+	VCMPPS       $0x03, Y2, Y2, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, (DI)
+	VMOVUPS      32(SI), Y1
+	VMINPS       Y1, Y12, Y3
+	VMAXPS       Y3, Y13, Y3
+	VMULPS       Y3, Y3, Y4
+	VFMADD132PS  k3d9d7a57<>+0(SB), Y14, Y4
+	VMULPS       Y4, Y4, Y5
+	VMOVUPS      k3a62fcf1<>+0(SB), Y6
+	VFMADD213PS  k3af77246<>+0(SB), Y5, Y6
+	VFMADD213PS  k3befddd8<>+0(SB), Y5, Y6
+	VFMADD213PS  k3c8d9503<>+0(SB), Y5, Y6
+	VFMADD213PS  k3d020961<>+0(SB), Y5, Y6
+	VFMADD213PS  k3d4fffe2<>+0(SB), Y5, Y6
+	VFMADD213PS  k3e0dee8c<>+0(SB), Y5, Y6
+	VMOVUPS      kbb0bbf22<>+0(SB), Y7
+	VFMADD213PS  kbb38c67d<>+0(SB), Y5, Y7
+	VFMADD213PS  kbc4aa00a<>+0(SB), Y5, Y7
+	VFMADD213PS  kbcc3bc18<>+0(SB), Y5, Y7
+	VFMADD213PS  kbd24cec4<>+0(SB), Y5, Y7
+	VFMADD213PS  kbd8d5139<>+0(SB), Y5, Y7
+	VFMADD213PS  Y6, Y4, Y7
+	VFMADD213PS  k3f000000<>+0(SB), Y7, Y3
+	VXORPS       Y4, Y4, Y4
+	VMAXPS       Y3, Y4, Y3
+	VMULPS       Y1, Y3, Y3
+	VPSRLD       $0x10, Y3, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y3, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y3, Y10
+	VCMPPS       $0x03, Y3, Y3, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, 16(DI)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000040, SI
+	SUBQ         $0x00000010, AX
+	JMP          many
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VMOVUPS      (SI), Y0
+	VMINPS       Y0, Y12, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMULPS       Y2, Y2, Y4
+	VFMADD132PS  k3d9d7a57<>+0(SB), Y14, Y4
+	VMULPS       Y4, Y4, Y5
+	VMOVUPS      k3a62fcf1<>+0(SB), Y6
+	VFMADD213PS  k3af77246<>+0(SB), Y5, Y6
+	VFMADD213PS  k3befddd8<>+0(SB), Y5, Y6
+	VFMADD213PS  k3c8d9503<>+0(SB), Y5, Y6
+	VFMADD213PS  k3d020961<>+0(SB), Y5, Y6
+	VFMADD213PS  k3d4fffe2<>+0(SB), Y5, Y6
+	VFMADD213PS  k3e0dee8c<>+0(SB), Y5, Y6
+	VMOVUPS      kbb0bbf22<>+0(SB), Y7
+	VFMADD213PS  kbb38c67d<>+0(SB), Y5, Y7
+	VFMADD213PS  kbc4aa00a<>+0(SB), Y5, Y7
+	VFMADD213PS  kbcc3bc18<>+0(SB), Y5, Y7
+	VFMADD213PS  kbd24cec4<>+0(SB), Y5, Y7
+	VFMADD213PS  kbd8d5139<>+0(SB), Y5, Y7
+	VFMADD213PS  Y6, Y4, Y7
+	VFMADD213PS  k3f000000<>+0(SB), Y7, Y2
+	VXORPS       Y4, Y4, Y4
+	VMAXPS       Y2, Y4, Y2
+	VMULPS       Y0, Y2, Y2
+	VPSRLD       $0x10, Y2, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y2, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y2, Y10
+	VCMPPS       $0x03, Y2, Y2, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, (DI)
+	ADDQ         $0x00000010, DI
+	ADDQ         $0x00000020, SI
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	VZEROUPPER
+	RET
+
+DATA k40a33333<>+0(SB)/4, $0x40a33333
+DATA k40a33333<>+4(SB)/4, $0x40a33333
+DATA k40a33333<>+8(SB)/4, $0x40a33333
+DATA k40a33333<>+12(SB)/4, $0x40a33333
+DATA k40a33333<>+16(SB)/4, $0x40a33333
+DATA k40a33333<>+20(SB)/4, $0x40a33333
+DATA k40a33333<>+24(SB)/4, $0x40a33333
+DATA k40a33333<>+28(SB)/4, $0x40a33333
+GLOBL k40a33333<>(SB), RODATA|NOPTR, $32
+
+DATA kc0a33333<>+0(SB)/4, $0xc0a33333
+DATA kc0a33333<>+4(SB)/4, $0xc0a33333
+DATA kc0a33333<>+8(SB)/4, $0xc0a33333
+DATA kc0a33333<>+12(SB)/4, $0xc0a33333
+DATA kc0a33333<>+16(SB)/4, $0xc0a33333
+DATA kc0a33333<>+20(SB)/4, $0xc0a33333
+DATA kc0a33333<>+24(SB)/4, $0xc0a33333
+DATA kc0a33333<>+28(SB)/4, $0xc0a33333
+GLOBL kc0a33333<>(SB), RODATA|NOPTR, $32
+
+DATA kbf800000<>+0(SB)/4, $0xbf800000
+DATA kbf800000<>+4(SB)/4, $0xbf800000
+DATA kbf800000<>+8(SB)/4, $0xbf800000
+DATA kbf800000<>+12(SB)/4, $0xbf800000
+DATA kbf800000<>+16(SB)/4, $0xbf800000
+DATA kbf800000<>+20(SB)/4, $0xbf800000
+DATA kbf800000<>+24(SB)/4, $0xbf800000
+DATA kbf800000<>+28(SB)/4, $0xbf800000
+GLOBL kbf800000<>(SB), RODATA|NOPTR, $32
+
+DATA k3d9d7a57<>+0(SB)/4, $0x3d9d7a57
+DATA k3d9d7a57<>+4(SB)/4, $0x3d9d7a57
+DATA k3d9d7a57<>+8(SB)/4, $0x3d9d7a57
+DATA k3d9d7a57<>+12(SB)/4, $0x3d9d7a57
+DATA k3d9d7a57<>+16(SB)/4, $0x3d9d7a57
+DATA k3d9d7a57<>+20(SB)/4, $0x3d9d7a57
+DATA k3d9d7a57<>+24(SB)/4, $0x3d9d7a57
+DATA k3d9d7a57<>+28(SB)/4, $0x3d9d7a57
+GLOBL k3d9d7a57<>(SB), RODATA|NOPTR, $32
+
+DATA k3a62fcf1<>+0(SB)/4, $0x3a62fcf1
+DATA k3a62fcf1<>+4(SB)/4, $0x3a62fcf1
+DATA k3a62fcf1<>+8(SB)/4, $0x3a62fcf1
+DATA k3a62fcf1<>+12(SB)/4, $0x3a62fcf1
+DATA k3a62fcf1<>+16(SB)/4, $0x3a62fcf1
+DATA k3a62fcf1<>+20(SB)/4, $0x3a62fcf1
+DATA k3a62fcf1<>+24(SB)/4, $0x3a62fcf1
+DATA k3a62fcf1<>+28(SB)/4, $0x3a62fcf1
+GLOBL k3a62fcf1<>(SB), RODATA|NOPTR, $32
+
+DATA k3af77246<>+0(SB)/4, $0x3af77246
+DATA k3af77246<>+4(SB)/4, $0x3af77246
+DATA k3af77246<>+8(SB)/4, $0x3af77246
+DATA k3af77246<>+12(SB)/4, $0x3af77246
+DATA k3af77246<>+16(SB)/4, $0x3af77246
+DATA k3af77246<>+20(SB)/4, $0x3af77246
+DATA k3af77246<>+24(SB)/4, $0x3af77246
+DATA k3af77246<>+28(SB)/4, $0x3af77246
+GLOBL k3af77246<>(SB), RODATA|NOPTR, $32
+
+DATA k3befddd8<>+0(SB)/4, $0x3befddd8
+DATA k3befddd8<>+4(SB)/4, $0x3befddd8
+DATA k3befddd8<>+8(SB)/4, $0x3befddd8
+DATA k3befddd8<>+12(SB)/4, $0x3befddd8
+DATA k3befddd8<>+16(SB)/4, $0x3befddd8
+DATA k3befddd8<>+20(SB)/4, $0x3befddd8
+DATA k3befddd8<>+24(SB)/4, $0x3befddd8
+DATA k3befddd8<>+28(SB)/4, $0x3befddd8
+GLOBL k3befddd8<>(SB), RODATA|NOPTR, $32
+
+DATA k3c8d9503<>+0(SB)/4, $0x3c8d9503
+DATA k3c8d9503<>+4(SB)/4, $0x3c8d9503
+DATA k3c8d9503<>+8(SB)/4, $0x3c8d9503
+DATA k3c8d9503<>+12(SB)/4, $0x3c8d9503
+DATA k3c8d9503<>+16(SB)/4, $0x3c8d9503
+DATA k3c8d9503<>+20(SB)/4, $0x3c8d9503
+DATA k3c8d9503<>+24(SB)/4, $0x3c8d9503
+DATA k3c8d9503<>+28(SB)/4, $0x3c8d9503
+GLOBL k3c8d9503<>(SB), RODATA|NOPTR, $32
+
+DATA k3d020961<>+0(SB)/4, $0x3d020961
+DATA k3d020961<>+4(SB)/4, $0x3d020961
+DATA k3d020961<>+8(SB)/4, $0x3d020961
+DATA k3d020961<>+12(SB)/4, $0x3d020961
+DATA k3d020961<>+16(SB)/4, $0x3d020961
+DATA k3d020961<>+20(SB)/4, $0x3d020961
+DATA k3d020961<>+24(SB)/4, $0x3d020961
+DATA k3d020961<>+28(SB)/4, $0x3d020961
+GLOBL k3d020961<>(SB), RODATA|NOPTR, $32
+
+DATA k3d4fffe2<>+0(SB)/4, $0x3d4fffe2
+DATA k3d4fffe2<>+4(SB)/4, $0x3d4fffe2
+DATA k3d4fffe2<>+8(SB)/4, $0x3d4fffe2
+DATA k3d4fffe2<>+12(SB)/4, $0x3d4fffe2
+DATA k3d4fffe2<>+16(SB)/4, $0x3d4fffe2
+DATA k3d4fffe2<>+20(SB)/4, $0x3d4fffe2
+DATA k3d4fffe2<>+24(SB)/4, $0x3d4fffe2
+DATA k3d4fffe2<>+28(SB)/4, $0x3d4fffe2
+GLOBL k3d4fffe2<>(SB), RODATA|NOPTR, $32
+
+DATA k3e0dee8c<>+0(SB)/4, $0x3e0dee8c
+DATA k3e0dee8c<>+4(SB)/4, $0x3e0dee8c
+DATA k3e0dee8c<>+8(SB)/4, $0x3e0dee8c
+DATA k3e0dee8c<>+12(SB)/4, $0x3e0dee8c
+DATA k3e0dee8c<>+16(SB)/4, $0x3e0dee8c
+DATA k3e0dee8c<>+20(SB)/4, $0x3e0dee8c
+DATA k3e0dee8c<>+24(SB)/4, $0x3e0dee8c
+DATA k3e0dee8c<>+28(SB)/4, $0x3e0dee8c
+GLOBL k3e0dee8c<>(SB), RODATA|NOPTR, $32
+
+DATA kbb0bbf22<>+0(SB)/4, $0xbb0bbf22
+DATA kbb0bbf22<>+4(SB)/4, $0xbb0bbf22
+DATA kbb0bbf22<>+8(SB)/4, $0xbb0bbf22
+DATA kbb0bbf22<>+12(SB)/4, $0xbb0bbf22
+DATA kbb0bbf22<>+16(SB)/4, $0xbb0bbf22
+DATA kbb0bbf22<>+20(SB)/4, $0xbb0bbf22
+DATA kbb0bbf22<>+24(SB)/4, $0xbb0bbf22
+DATA kbb0bbf22<>+28(SB)/4, $0xbb0bbf22
+GLOBL kbb0bbf22<>(SB), RODATA|NOPTR, $32
+
+DATA kbb38c67d<>+0(SB)/4, $0xbb38c67d
+DATA kbb38c67d<>+4(SB)/4, $0xbb38c67d
+DATA kbb38c67d<>+8(SB)/4, $0xbb38c67d
+DATA kbb38c67d<>+12(SB)/4, $0xbb38c67d
+DATA kbb38c67d<>+16(SB)/4, $0xbb38c67d
+DATA kbb38c67d<>+20(SB)/4, $0xbb38c67d
+DATA kbb38c67d<>+24(SB)/4, $0xbb38c67d
+DATA kbb38c67d<>+28(SB)/4, $0xbb38c67d
+GLOBL kbb38c67d<>(SB), RODATA|NOPTR, $32
+
+DATA kbc4aa00a<>+0(SB)/4, $0xbc4aa00a
+DATA kbc4aa00a<>+4(SB)/4, $0xbc4aa00a
+DATA kbc4aa00a<>+8(SB)/4, $0xbc4aa00a
+DATA kbc4aa00a<>+12(SB)/4, $0xbc4aa00a
+DATA kbc4aa00a<>+16(SB)/4, $0xbc4aa00a
+DATA kbc4aa00a<>+20(SB)/4, $0xbc4aa00a
+DATA kbc4aa00a<>+24(SB)/4, $0xbc4aa00a
+DATA kbc4aa00a<>+28(SB)/4, $0xbc4aa00a
+GLOBL kbc4aa00a<>(SB), RODATA|NOPTR, $32
+
+DATA kbcc3bc18<>+0(SB)/4, $0xbcc3bc18
+DATA kbcc3bc18<>+4(SB)/4, $0xbcc3bc18
+DATA kbcc3bc18<>+8(SB)/4, $0xbcc3bc18
+DATA kbcc3bc18<>+12(SB)/4, $0xbcc3bc18
+DATA kbcc3bc18<>+16(SB)/4, $0xbcc3bc18
+DATA kbcc3bc18<>+20(SB)/4, $0xbcc3bc18
+DATA kbcc3bc18<>+24(SB)/4, $0xbcc3bc18
+DATA kbcc3bc18<>+28(SB)/4, $0xbcc3bc18
+GLOBL kbcc3bc18<>(SB), RODATA|NOPTR, $32
+
+DATA kbd24cec4<>+0(SB)/4, $0xbd24cec4
+DATA kbd24cec4<>+4(SB)/4, $0xbd24cec4
+DATA kbd24cec4<>+8(SB)/4, $0xbd24cec4
+DATA kbd24cec4<>+12(SB)/4, $0xbd24cec4
+DATA kbd24cec4<>+16(SB)/4, $0xbd24cec4
+DATA kbd24cec4<>+20(SB)/4, $0xbd24cec4
+DATA kbd24cec4<>+24(SB)/4, $0xbd24cec4
+DATA kbd24cec4<>+28(SB)/4, $0xbd24cec4
+GLOBL kbd24cec4<>(SB), RODATA|NOPTR, $32
+
+DATA kbd8d5139<>+0(SB)/4, $0xbd8d5139
+DATA kbd8d5139<>+4(SB)/4, $0xbd8d5139
+DATA kbd8d5139<>+8(SB)/4, $0xbd8d5139
+DATA kbd8d5139<>+12(SB)/4, $0xbd8d5139
+DATA kbd8d5139<>+16(SB)/4, $0xbd8d5139
+DATA kbd8d5139<>+20(SB)/4, $0xbd8d5139
+DATA kbd8d5139<>+24(SB)/4, $0xbd8d5139
+DATA kbd8d5139<>+28(SB)/4, $0xbd8d5139
+GLOBL kbd8d5139<>(SB), RODATA|NOPTR, $32
+
+DATA k00000001<>+0(SB)/4, $0x00000001
+DATA k00000001<>+4(SB)/4, $0x00000001
+DATA k00000001<>+8(SB)/4, $0x00000001
+DATA k00000001<>+12(SB)/4, $0x00000001
+DATA k00000001<>+16(SB)/4, $0x00000001
+DATA k00000001<>+20(SB)/4, $0x00000001
+DATA k00000001<>+24(SB)/4, $0x00000001
+DATA k00000001<>+28(SB)/4, $0x00000001
+GLOBL k00000001<>(SB), RODATA|NOPTR, $32
+
+DATA k00007fff<>+0(SB)/4, $0x00007fff
+DATA k00007fff<>+4(SB)/4, $0x00007fff
+DATA k00007fff<>+8(SB)/4, $0x00007fff
+DATA k00007fff<>+12(SB)/4, $0x00007fff
+DATA k00007fff<>+16(SB)/4, $0x00007fff
+DATA k00007fff<>+20(SB)/4, $0x00007fff
+DATA k00007fff<>+24(SB)/4, $0x00007fff
+DATA k00007fff<>+28(SB)/4, $0x00007fff
+GLOBL k00007fff<>(SB), RODATA|NOPTR, $32
+
+DATA k00400000<>+0(SB)/4, $0x00400000
+DATA k00400000<>+4(SB)/4, $0x00400000
+DATA k00400000<>+8(SB)/4, $0x00400000
+DATA k00400000<>+12(SB)/4, $0x00400000
+DATA k00400000<>+16(SB)/4, $0x00400000
+DATA k00400000<>+20(SB)/4, $0x00400000
+DATA k00400000<>+24(SB)/4, $0x00400000
+DATA k00400000<>+28(SB)/4, $0x00400000
+GLOBL k00400000<>(SB), RODATA|NOPTR, $32
+
+// func vecGeluGrad16(dst *uint16, dy *uint16, x *uint16, sums *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·vecGeluGrad16(SB), NOSPLIT, $0-40
+	MOVQ    dst+0(FP), DI
+	MOVQ    dy+8(FP), SI
+	MOVQ    x+16(FP), DX
+	MOVQ    sums+24(FP), CX
+	MOVQ    n+32(FP), AX
+	VMOVUPS k40a00000<>+0(SB), Y12
+	VMOVUPS kc0a00000<>+0(SB), Y13
+	VMOVUPS kbf800000<>+0(SB), Y14
+
+many:
+	CMPQ         AX, $0x00000010
+	JL           few
+	VPMOVZXWD    (DX), Y0
+	VPSLLD       $0x10, Y0, Y0
+	VMINPS       Y0, Y12, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMULPS       Y2, Y2, Y4
+	VFMADD132PS  k3da3d70a<>+0(SB), Y14, Y4
+	VMULPS       Y4, Y4, Y5
+	VMOVUPS      k3d3e98ad<>+0(SB), Y6
+	VFMADD213PS  k3cad9288<>+0(SB), Y5, Y6
+	VFMADD213PS  k3dc2debe<>+0(SB), Y5, Y6
+	VFMADD213PS  k3d9ddbd7<>+0(SB), Y5, Y6
+	VFMADD213PS  k3d88dcba<>+0(SB), Y5, Y6
+	VFMADD213PS  k3e118aad<>+0(SB), Y5, Y6
+	VMOVUPS      kbca8696a<>+0(SB), Y7
+	VFMADD213PS  kbce66bcc<>+0(SB), Y5, Y7
+	VFMADD213PS  kbd8b6e9a<>+0(SB), Y5, Y7
+	VFMADD213PS  kbdaf1990<>+0(SB), Y5, Y7
+	VFMADD213PS  kbd9278e3<>+0(SB), Y5, Y7
+	VFMADD213PS  kbd99da79<>+0(SB), Y5, Y7
+	VFMADD213PS  Y6, Y4, Y7
+	VFMADD213PS  k3f000000<>+0(SB), Y7, Y2
+	VPMOVZXWD    (SI), Y0
+	VPSLLD       $0x10, Y0, Y0
+	VMULPS       Y0, Y2, Y2
+	VMOVUPS      (CX), Y4
+	VADDPS       Y2, Y4, Y4
+	VMOVUPS      Y4, (CX)
+	VPSRLD       $0x10, Y2, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y2, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y2, Y10
+	VCMPPS       $0x03, Y2, Y2, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, (DI)
+	VPMOVZXWD    16(DX), Y1
+	VPSLLD       $0x10, Y1, Y1
+	VMINPS       Y1, Y12, Y3
+	VMAXPS       Y3, Y13, Y3
+	VMULPS       Y3, Y3, Y4
+	VFMADD132PS  k3da3d70a<>+0(SB), Y14, Y4
+	VMULPS       Y4, Y4, Y5
+	VMOVUPS      k3d3e98ad<>+0(SB), Y6
+	VFMADD213PS  k3cad9288<>+0(SB), Y5, Y6
+	VFMADD213PS  k3dc2debe<>+0(SB), Y5, Y6
+	VFMADD213PS  k3d9ddbd7<>+0(SB), Y5, Y6
+	VFMADD213PS  k3d88dcba<>+0(SB), Y5, Y6
+	VFMADD213PS  k3e118aad<>+0(SB), Y5, Y6
+	VMOVUPS      kbca8696a<>+0(SB), Y7
+	VFMADD213PS  kbce66bcc<>+0(SB), Y5, Y7
+	VFMADD213PS  kbd8b6e9a<>+0(SB), Y5, Y7
+	VFMADD213PS  kbdaf1990<>+0(SB), Y5, Y7
+	VFMADD213PS  kbd9278e3<>+0(SB), Y5, Y7
+	VFMADD213PS  kbd99da79<>+0(SB), Y5, Y7
+	VFMADD213PS  Y6, Y4, Y7
+	VFMADD213PS  k3f000000<>+0(SB), Y7, Y3
+	VPMOVZXWD    16(SI), Y1
+	VPSLLD       $0x10, Y1, Y1
+	VMULPS       Y1, Y3, Y3
+	VMOVUPS      32(CX), Y4
+	VADDPS       Y3, Y4, Y4
+	VMOVUPS      Y4, 32(CX)
+	VPSRLD       $0x10, Y3, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y3, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y3, Y10
+	VCMPPS       $0x03, Y3, Y3, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, 16(DI)
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000040, CX
+	SUBQ         $0x00000010, AX
+	JMP          many
+
+few:
+	CMPQ         AX, $0x00000008
+	JL           last
+	VPMOVZXWD    (DX), Y0
+	VPSLLD       $0x10, Y0, Y0
+	VMINPS       Y0, Y12, Y2
+	VMAXPS       Y2, Y13, Y2
+	VMULPS       Y2, Y2, Y4
+	VFMADD132PS  k3da3d70a<>+0(SB), Y14, Y4
+	VMULPS       Y4, Y4, Y5
+	VMOVUPS      k3d3e98ad<>+0(SB), Y6
+	VFMADD213PS  k3cad9288<>+0(SB), Y5, Y6
+	VFMADD213PS  k3dc2debe<>+0(SB), Y5, Y6
+	VFMADD213PS  k3d9ddbd7<>+0(SB), Y5, Y6
+	VFMADD213PS  k3d88dcba<>+0(SB), Y5, Y6
+	VFMADD213PS  k3e118aad<>+0(SB), Y5, Y6
+	VMOVUPS      kbca8696a<>+0(SB), Y7
+	VFMADD213PS  kbce66bcc<>+0(SB), Y5, Y7
+	VFMADD213PS  kbd8b6e9a<>+0(SB), Y5, Y7
+	VFMADD213PS  kbdaf1990<>+0(SB), Y5, Y7
+	VFMADD213PS  kbd9278e3<>+0(SB), Y5, Y7
+	VFMADD213PS  kbd99da79<>+0(SB), Y5, Y7
+	VFMADD213PS  Y6, Y4, Y7
+	VFMADD213PS  k3f000000<>+0(SB), Y7, Y2
+	VPMOVZXWD    (SI), Y0
+	VPSLLD       $0x10, Y0, Y0
+	VMULPS       Y0, Y2, Y2
+	VMOVUPS      (CX), Y4
+	VADDPS       Y2, Y4, Y4
+	VMOVUPS      Y4, (CX)
+	VPSRLD       $0x10, Y2, Y15
+	VANDPS       k00000001<>+0(SB), Y15, Y15
+	VPADDD       k00007fff<>+0(SB), Y15, Y15
+	VPADDD       Y2, Y15, Y15
+	VPOR         k00400000<>+0(SB), Y2, Y10
+	VCMPPS       $0x03, Y2, Y2, Y9
+	VBLENDVPS    Y9, Y10, Y15, Y15
+	VPSRLD       $0x10, Y15, Y15
+	VEXTRACTI128 $0x01, Y15, X10
+	VPACKUSDW    X10, X15, X15
+	VMOVDQU      X15, (DI)
+	ADDQ         $0x00000010, DI
+	ADDQ         $0x00000010, SI
+	ADDQ         $0x00000010, DX
+	ADDQ         $0x00000020, CX
+	SUBQ         $0x00000008, AX
+	JMP          few
+
+last:
+	VZEROUPPER
+	RET
+
+DATA k40a00000<>+0(SB)/4, $0x40a00000
+DATA k40a00000<>+4(SB)/4, $0x40a00000
+DATA k40a00000<>+8(SB)/4, $0x40a00000
+DATA k40a00000<>+12(SB)/4, $0x40a00000
+DATA k40a00000<>+16(SB)/4, $0x40a00000
+DATA k40a00000<>+20(SB)/4, $0x40a00000
+DATA k40a00000<>+24(SB)/4, $0x40a00000
+DATA k40a00000<>+28(SB)/4, $0x40a00000
+GLOBL k40a00000<>(SB), RODATA|NOPTR, $32
+
+DATA kc0a00000<>+0(SB)/4, $0xc0a00000
+DATA kc0a00000<>+4(SB)/4, $0xc0a00000
+DATA kc0a00000<>+8(SB)/4, $0xc0a00000
+DATA kc0a00000<>+12(SB)/4, $0xc0a00000
+DATA kc0a00000<>+16(SB)/4, $0xc0a00000
+DATA kc0a00000<>+20(SB)/4, $0xc0a00000
+DATA kc0a00000<>+24(SB)/4, $0xc0a00000
+DATA kc0a00000<>+28(SB)/4, $0xc0a00000
+GLOBL kc0a00000<>(SB), RODATA|NOPTR, $32
+
+DATA k3da3d70a<>+0(SB)/4, $0x3da3d70a
+DATA k3da3d70a<>+4(SB)/4, $0x3da3d70a
+DATA k3da3d70a<>+8(SB)/4, $0x3da3d70a
+DATA k3da3d70a<>+12(SB)/4, $0x3da3d70a
+DATA k3da3d70a<>+16(SB)/4, $0x3da3d70a
+DATA k3da3d70a<>+20(SB)/4, $0x3da3d70a
+DATA k3da3d70a<>+24(SB)/4, $0x3da3d70a
+DATA k3da3d70a<>+28(SB)/4, $0x3da3d70a
+GLOBL k3da3d70a<>(SB), RODATA|NOPTR, $32
+
+DATA k3d3e98ad<>+0(SB)/4, $0x3d3e98ad
+DATA k3d3e98ad<>+4(SB)/4, $0x3d3e98ad
+DATA k3d3e98ad<>+8(SB)/4, $0x3d3e98ad
+DATA k3d3e98ad<>+12(SB)/4, $0x3d3e98ad
+DATA k3d3e98ad<>+16(SB)/4, $0x3d3e98ad
+DATA k3d3e98ad<>+20(SB)/4, $0x3d3e98ad
+DATA k3d3e98ad<>+24(SB)/4, $0x3d3e98ad
+DATA k3d3e98ad<>+28(SB)/4, $0x3d3e98ad
+GLOBL k3d3e98ad<>(SB), RODATA|NOPTR, $32
+
+DATA k3cad9288<>+0(SB)/4, $0x3cad9288
+DATA k3cad9288<>+4(SB)/4, $0x3cad9288
+DATA k3cad9288<>+8(SB)/4, $0x3cad9288
+DATA k3cad9288<>+12(SB)/4, $0x3cad9288
+DATA k3cad9288<>+16(SB)/4, $0x3cad9288
+DATA k3cad9288<>+20(SB)/4, $0x3cad9288
+DATA k3cad9288<>+24(SB)/4, $0x3cad9288
+DATA k3cad9288<>+28(SB)/4, $0x3cad9288
+GLOBL k3cad9288<>(SB), RODATA|NOPTR, $32
+
+DATA k3dc2debe<>+0(SB)/4, $0x3dc2debe
+DATA k3dc2debe<>+4(SB)/4, $0x3dc2debe
+DATA k3dc2debe<>+8(SB)/4, $0x3dc2debe
+DATA k3dc2debe<>+12(SB)/4, $0x3dc2debe
+DATA k3dc2debe<>+16(SB)/4, $0x3dc2debe
+DATA k3dc2debe<>+20(SB)/4, $0x3dc2debe
+DATA k3dc2debe<>+24(SB)/4, $0x3dc2debe
+DATA k3dc2debe<>+28(SB)/4, $0x3dc2debe
+GLOBL k3dc2debe<>(SB), RODATA|NOPTR, $32
+
+DATA k3d9ddbd7<>+0(SB)/4, $0x3d9ddbd7
+DATA k3d9ddbd7<>+4(SB)/4, $0x3d9ddbd7
+DATA k3d9ddbd7<>+8(SB)/4, $0x3d9ddbd7
+DATA k3d9ddbd7<>+12(SB)/4, $0x3d9ddbd7
+DATA k3d9ddbd7<>+16(SB)/4, $0x3d9ddbd7
+DATA k3d9ddbd7<>+20(SB)/4, $0x3d9ddbd7
+DATA k3d9ddbd7<>+24(SB)/4, $0x3d9ddbd7
+DATA k3d9ddbd7<>+28(SB)/4, $0x3d9ddbd7
+GLOBL k3d9ddbd7<>(SB), RODATA|NOPTR, $32
+
+DATA k3d88dcba<>+0(SB)/4, $0x3d88dcba
+DATA k3d88dcba<>+4(SB)/4, $0x3d88dcba
+DATA k3d88dcba<>+8(SB)/4, $0x3d88dcba
+DATA k3d88dcba<>+12(SB)/4, $0x3d88dcba
+DATA k3d88dcba<>+16(SB)/4, $0x3d88dcba
+DATA k3d88dcba<>+20(SB)/4, $0x3d88dcba
+DATA k3d88dcba<>+24(SB)/4, $0x3d88dcba
+DATA k3d88dcba<>+28(SB)/4, $0x3d88dcba
+GLOBL k3d88dcba<>(SB), RODATA|NOPTR, $32
+
+DATA k3e118aad<>+0(SB)/4, $0x3e118aad
+DATA k3e118aad<>+4(SB)/4, $0x3e118aad
+DATA k3e118aad<>+8(SB)/4, $0x3e118aad
+DATA k3e118aad<>+12(SB)/4, $0x3e118aad
+DATA k3e118aad<>+16(SB)/4, $0x3e118aad
+DATA k3e118aad<>+20(SB)/4, $0x3e118aad
+DATA k3e118aad<>+24(SB)/4, $0x3e118aad
+DATA k3e118aad<>+28(SB)/4, $0x3e118aad
+GLOBL k3e118aad<>(SB), RODATA|NOPTR, $32
+
+DATA kbca8696a<>+0(SB)/4, $0xbca8696a
+DATA kbca8696a<>+4(SB)/4, $0xbca8696a
+DATA kbca8696a<>+8(SB)/4, $0xbca8696a
+DATA kbca8696a<>+12(SB)/4, $0xbca8696a
+DATA kbca8696a<>+16(SB)/4, $0xbca8696a
+DATA kbca8696a<>+20(SB)/4, $0xbca8696a
+DATA kbca8696a<>+24(SB)/4, $0xbca8696a
+DATA kbca8696a<>+28(SB)/4, $0xbca8696a
+GLOBL kbca8696a<>(SB), RODATA|NOPTR, $32
+
+DATA kbce66bcc<>+0(SB)/4, $0xbce66bcc
+DATA kbce66bcc<>+4(SB)/4, $0xbce66bcc
+DATA kbce66bcc<>+8(SB)/4, $0xbce66bcc
+DATA kbce66bcc<>+12(SB)/4, $0xbce66bcc
+DATA kbce66bcc<>+16(SB)/4, $0xbce66bcc
+DATA kbce66bcc<>+20(SB)/4, $0xbce66bcc
+DATA kbce66bcc<>+24(SB)/4, $0xbce66bcc
+DATA kbce66bcc<>+28(SB)/4, $0xbce66bcc
+GLOBL kbce66bcc<>(SB), RODATA|NOPTR, $32
+
+DATA kbd8b6e9a<>+0(SB)/4, $0xbd8b6e9a
+DATA kbd8b6e9a<>+4(SB)/4, $0xbd8b6e9a
+DATA kbd8b6e9a<>+8(SB)/4, $0xbd8b6e9a
+DATA kbd8b6e9a<>+12(SB)/4, $0xbd8b6e9a
+DATA kbd8b6e9a<>+16(SB)/4, $0xbd8b6e9a
+DATA kbd8b6e9a<>+20(SB)/4, $0xbd8b6e9a
+DATA kbd8b6e9a<>+24(SB)/4, $0xbd8b6e9a
+DATA kbd8b6e9a<>+28(SB)/4, $0xbd8b6e9a
+GLOBL kbd8b6e9a<>(SB), RODATA|NOPTR, $32
+
+DATA kbdaf1990<>+0(SB)/4, $0xbdaf1990
+DATA kbdaf1990<>+4(SB)/4, $0xbdaf1990
+DATA kbdaf1990<>+8(SB)/4, $0xbdaf1990
+DATA kbdaf1990<>+12(SB)/4, $0xbdaf1990
+DATA kbdaf1990<>+16(SB)/4, $0xbdaf1990
+DATA kbdaf1990<>+20(SB)/4, $0xbdaf1990
+DATA kbdaf1990<>+24(SB)/4, $0xbdaf1990
+DATA kbdaf1990<>+28(SB)/4, $0xbdaf1990
+GLOBL kbdaf1990<>(SB), RODATA|NOPTR, $32
+
+DATA kbd9278e3<>+0(SB)/4, $0xbd9278e3
+DATA kbd9278e3<>+4(SB)/4, $0xbd9278e3
+DATA kbd9278e3<>+8(SB)/4, $0xbd9278e3
+DATA kbd9278e3<>+12(SB)/4, $0xbd9278e3
+DATA kbd9278e3<>+16(SB)/4, $0xbd9278e3
+DATA kbd9278e3<>+20(SB)/4, $0xbd9278e3
+DATA kbd9278e3<>+24(SB)/4, $0xbd9278e3
+DATA kbd9278e3<>+28(SB)/4, $0xbd9278e3
+GLOBL kbd9278e3<>(SB), RODATA|NOPTR, $32
+
+DATA kbd99da79<>+0(SB)/4, $0xbd99da79
+DATA kbd99da79<>+4(SB)/4, $0xbd99da79
+DATA kbd99da79<>+8(SB)/4, $0xbd99da79
+DATA kbd99da79<>+12(SB)/4, $0xbd99da79
+DATA kbd99da79<>+16(SB)/4, $0xbd99da79
+DATA kbd99da79<>+20(SB)/4, $0xbd99da79
+DATA kbd99da79<>+24(SB)/4, $0xbd99da79
+DATA kbd99da79<>+28(SB)/4, $0xbd99da79
+GLOBL kbd99da79<>(SB), RODATA|NOPTR, $32
+
 // func vecSilu(dst *float32, x *float32, n int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·vecSilu(SB), NOSPLIT, $0-24
@@ -3564,36 +4199,6 @@ few:
 last:
 	VZEROUPPER
 	RET
-
-DATA k00000001<>+0(SB)/4, $0x00000001
-DATA k00000001<>+4(SB)/4, $0x00000001
-DATA k00000001<>+8(SB)/4, $0x00000001
-DATA k00000001<>+12(SB)/4, $0x00000001
-DATA k00000001<>+16(SB)/4, $0x00000001
-DATA k00000001<>+20(SB)/4, $0x00000001
-DATA k00000001<>+24(SB)/4, $0x00000001
-DATA k00000001<>+28(SB)/4, $0x00000001
-GLOBL k00000001<>(SB), RODATA|NOPTR, $32
-
-DATA k00007fff<>+0(SB)/4, $0x00007fff
-DATA k00007fff<>+4(SB)/4, $0x00007fff
-DATA k00007fff<>+8(SB)/4, $0x00007fff
-DATA k00007fff<>+12(SB)/4, $0x00007fff
-DATA k00007fff<>+16(SB)/4, $0x00007fff
-DATA k00007fff<>+20(SB)/4, $0x00007fff
-DATA k00007fff<>+24(SB)/4, $0x00007fff
-DATA k00007fff<>+28(SB)/4, $0x00007fff
-GLOBL k00007fff<>(SB), RODATA|NOPTR, $32
-
-DATA k00400000<>+0(SB)/4, $0x00400000
-DATA k00400000<>+4(SB)/4, $0x00400000
-DATA k00400000<>+8(SB)/4, $0x00400000
-DATA k00400000<>+12(SB)/4, $0x00400000
-DATA k00400000<>+16(SB)/4, $0x00400000
-DATA k00400000<>+20(SB)/4, $0x00400000
-DATA k00400000<>+24(SB)/4, $0x00400000
-DATA k00400000<>+28(SB)/4, $0x00400000
-GLOBL k00400000<>(SB), RODATA|NOPTR, $32
 
 // func vecNormSums16(x *float32, gamma *float32, dy *uint16, dgamma *float32, dbeta *float32, mean float32, rstd float32, n int) (sum float32, cross float32)
 // Requires: AVX, AVX2, FMA3, MMX+, SSE

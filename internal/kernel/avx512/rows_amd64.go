@@ -12,7 +12,7 @@ import (
 
 // rows returns the loops over rows of activations.
 func rows() blocked.RowLoops {
-	return blocked.RowLoops{Add: addHalf, AddTo: addHalfTo, AddDouble: addDouble, Prefetch: prefetchRow, Keep: keep, Norm: normLoop, NormGrad: normGradLoop}
+	return blocked.RowLoops{Add: addHalf, AddTo: addHalfTo, AddDouble: addDouble, Prefetch: prefetchRow, Keep: keep, Norm: normLoop, NormGrad: normGradLoop, Gelu: geluLoop, GeluGrad: geluGradLoop}
 }
 
 // hptr returns the start of s, which must be n elements long.
@@ -48,6 +48,16 @@ func addDouble(dst []float64, src []float32) {
 	n := len(dst) &^ 15
 	vecAddDouble(unsafe.SliceData(dst), fptr(src, n), n)
 	portable.Rows.AddDouble(dst[n:], src[n:])
+}
+
+func geluLoop(dst []bf16.BF16, x []float32) {
+	n := len(dst)
+	vecGelu16(hptr(dst, n), fptr(x, n), n)
+}
+
+func geluGradLoop(dst, dy, x []bf16.BF16, sums []float32) {
+	n := len(dst)
+	vecGeluGrad16(hptr(dst, n), hptr(dy, n), hptr(x, n), fptr(sums, n), n)
 }
 
 // keep is blocked.RowLoops.Keep: whole groups in place, the rest through a buffer.

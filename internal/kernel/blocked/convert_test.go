@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/secencoder/secencoder/internal/bf16"
+	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/internal/kernel/blocked"
 )
 
@@ -147,6 +148,73 @@ func TestKeep(t *testing.T) {
 						t.Fatalf("%s: Keep of %d bytes writes beyond them", p.Name, bytes)
 					}
 				}
+			}
+		}
+	}
+}
+
+// TestHalfGelu holds GELU and its derivative, where they are rounded to BF16, to the bounds that RowLoops states: before
+// the rounding 2^-21·|x| and 2^-16·|dy|. x walks patterns of float32, and for the derivative all of BF16.
+func TestHalfGelu(t *testing.T) {
+	between := func(got bf16.BF16, want, bound float64) bool {
+		g := got.Float32()
+		low, high := bf16.FromFloat32(float32(want-bound)).Float32(), bf16.FromFloat32(float32(want+bound)).Float32()
+		if math.IsInf(want, 1) {
+			low = float32(want)
+		}
+		return g >= low && g <= high || g != g && want != want
+	}
+	var x []float32
+	for b := uint64(0); b < 1<<32; b += 2047 {
+		x = append(x, math.Float32frombits(uint32(b)))
+	}
+	x = append(x, -5.1, 5.1, -5.1000004, 0, float32(math.Inf(1)), float32(math.Inf(-1)))
+	for len(x)%16 != 0 {
+		x = append(x, -5)
+	}
+	all, dy := make([]bf16.BF16, 1<<16), make([]bf16.BF16, 1<<16)
+	for i := range all {
+		all[i], dy[i] = bf16.BF16(i), bf16.FromFloat32([]float32{1, -3, 0x1p-20, 700}[i%4])
+	}
+	for _, p := range vectors(t) {
+		got := make([]bf16.BF16, len(x))
+		p.Rows.Gelu(got, x)
+		for i, v := range x {
+			want := kernel.Gelu.Value(float64(v))
+			if !between(got[i], want, 0x1p-21*math.Abs(float64(v))) && !math.IsInf(float64(v), -1) {
+				t.Fatalf("%s: GELU(%g) is %g, want %g", p.Name, v, got[i].Float32(), want)
+			}
+			if v <= -5.1 && !math.IsInf(float64(v), -1) && got[i].Float32() != 0 {
+				t.Fatalf("%s: GELU(%g) is %g, want 0", p.Name, v, got[i].Float32())
+			}
+		}
+		dst, sums := make([]bf16.BF16, len(all)), make([]float32, len(all))
+		for i := range sums {
+			sums[i] = 2
+		}
+		p.Rows.GeluGrad(dst, dy, all, sums)
+		for i, v := range all {
+			d := float64(dy[i].Float32())
+			want, bound := d*kernel.Gelu.Slope(float64(v.Float32())), 0x1p-16*math.Abs(d)
+			if math.IsInf(float64(v.Float32()), 0) {
+				continue // 0·Inf in the formula
+			}
+			if !between(dst[i], want, bound) {
+				t.Fatalf("%s: GELU'(%g)·%g is %g, want %g", p.Name, v.Float32(), d, dst[i].Float32(), want)
+			}
+			if e := math.Abs(float64(sums[i]) - 2 - want); e > bound+0x1p-22*(2+math.Abs(want)) {
+				t.Fatalf("%s: the sum with GELU'(%g)·%g is off by %g", p.Name, v.Float32(), d, e)
+			}
+		}
+		for n := 0; n <= 96; n += 16 {
+			rnd := rand.New(rand.NewPCG(3, 3))
+			f, fIntact := guarded(rnd, n)
+			a, aIntact := guardedHalf(rnd, n)
+			b, bIntact := guardedHalf(rnd, n)
+			p.Rows.Gelu(a, f)
+			p.Rows.GeluGrad(a, b, b, f)
+			if !fIntact() || !aIntact() || !bIntact() {
+				t.Fatalf("%s: GELU of %d elements writes beyond them", p.Name, n)
 			}
 		}
 	}

@@ -62,6 +62,8 @@ func (k *Kernels) linearOut(_ int, c []float32, ld, i0, i1, j0, j1 int) {
 			k.store(y, at, row)
 		case y.BF16 == nil:
 			k.p.Act(a.Act, y.F32[at:][:width], row)
+		case a.Act == kernel.Gelu && k.p.Rows.Gelu != nil && width%16 == 0:
+			k.p.Rows.Gelu(y.BF16[at:][:width], row)
 		default:
 			k.p.Act(a.Act, row, row)
 			k.store(y, at, row)

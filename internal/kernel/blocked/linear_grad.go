@@ -123,6 +123,14 @@ func (k *Kernels) dzPart(part, w int) {
 	for i := i0; i < i1; i++ {
 		for j0 := 0; j0 < c.w; j0 += dzWidth {
 			at, width := i*c.w+j0, min(dzWidth, c.w-j0)
+			if c.act == kernel.Gelu && c.dy.BF16 != nil && c.dz.BF16 != nil && c.pre.BF16 != nil && k.p.Rows.GeluGrad != nil && width%16 == 0 {
+				to := buf[:width] // sums that nobody wants
+				if sums != nil {
+					to = sums[j0:][:width]
+				}
+				k.p.Rows.GeluGrad(c.dz.BF16[at:][:width], c.dy.BF16[at:][:width], c.pre.BF16[at:][:width], to)
+				continue
+			}
 			row := k.wide(c.dy, at, width, buf)
 			if !c.dz.absent() {
 				dz := c.dz.dest(at, width, buf)

@@ -3,9 +3,11 @@ package blocked_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/internal/kernel/blocked"
 )
@@ -21,6 +23,11 @@ func BenchmarkLoops(b *testing.B) {
 			x[i][j] = rnd.Float32() + 0.1
 		}
 	}
+	half := make([][]bf16.BF16, 3)
+	for i := range half {
+		half[i] = make([]bf16.BF16, 1<<22)
+		blocked.Portable().Narrow(half[i], x[i])
+	}
 	scalars := &blocked.AdamWScalars{Keep: 1, Clip: 1, OneB1: 0.1, Beta2: 0.98, OneB2: 0.02, Rate: 1e-9, Root: 1, Eps: 1e-6}
 	for _, p := range families() {
 		loops := []struct {
@@ -32,6 +39,11 @@ func BenchmarkLoops(b *testing.B) {
 			{"exp", 8, func(x [][]float32) { p.ExpSum(x[0], x[1], 1, 1) }},
 			{"gelu", 8, func(x [][]float32) { p.Act(kernel.Gelu, x[0], x[1]) }},
 			{"gelu'", 12, func(x [][]float32) { p.ActGrad(kernel.Gelu, x[0], x[1], x[2]) }},
+			{"gelu of BF16", 6, func(x [][]float32) { p.Rows.Gelu(half[0][:len(x[0])], x[1]) }},
+			{"gelu' of BF16", 14, func(x [][]float32) {
+				n := len(x[0])
+				p.Rows.GeluGrad(half[0][:n], half[1][:n], half[2][:n], x[3])
+			}},
 			{"norm", 8, func(x [][]float32) { p.NormRow(x[0], x[1], x[2], x[3], 1e-7) }},
 			{"norm'", 12, func(x [][]float32) { p.NormGradRow(x[0], x[1], x[2], x[3], 0.5, 1, x[4], x[5]) }},
 			{"dropout", 8, func(x [][]float32) { p.Dropout(x[0], x[1], 0, blocked.Counter{}, 1<<28, 1.1) }},
@@ -48,6 +60,9 @@ func BenchmarkLoops(b *testing.B) {
 				continue
 			}
 			for _, l := range loops {
+				if strings.HasSuffix(l.name, "BF16") && p.Rows.Gelu == nil {
+					continue
+				}
 				b.Run(fmt.Sprintf("%s/%d/%s", p.Name, n, l.name), func(b *testing.B) {
 					if l.name == "pack rows" {
 						n = max(n, 4096)

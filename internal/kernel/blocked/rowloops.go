@@ -20,6 +20,12 @@ type RowLoops struct {
 	Keep func(keep []byte, call uint64, c Counter, threshold uint32)
 	// Norm and NormGrad are the passes over one row; see NormRow.
 	Norm, NormGrad func(r *NormRow)
+
+	// Gelu sets dst = x·Φ(x), rounded from a result that is off by at most 2^-21·|x|: under the rounding, where Prims.Act
+	// spends its time on the last places of far tails. GeluGrad sets dst = dy·(Φ(x) + x·φ(x)), off by at most 2^-16·|dy|
+	// before it is rounded, and adds it to sums as it is then. Nil: Prims.Act and ActGrad.
+	Gelu     func(dst []bf16.BF16, x []float32)
+	GeluGrad func(dst, dy, x []bf16.BF16, sums []float32)
 }
 
 // NormRow is a row of LayerNorm or AddNorm, the sum s of x, dropped, and res: out = (s − mean)·rstd·gamma + beta, or its

@@ -12,12 +12,13 @@ import (
 
 // machine is one instruction set: vectors of 16 lanes with mask registers, or of 8 lanes with mask vectors.
 type machine struct {
-	wide   bool
-	consts map[string]Mem
-	bits   map[Register]int // of an element at a pointer of the function; 32 where it says nothing
-	whole  bool             // the function takes multiples of lanes alone: no partial vector
-	held   map[uint32]Op    // constants in registers of the function
-	far    bool             // R12 holds the bytes of a row
+	wide     bool
+	consts   map[string]Mem
+	bits     map[Register]int // of an element at a pointer of the function; 32 where it says nothing
+	converts bool             // the function reads or writes BF16
+	whole    bool             // the function takes multiples of lanes alone: no partial vector
+	held     map[uint32]Op    // constants in registers of the function
+	far      bool             // R12 holds the bytes of a row
 }
 
 var zmm = []VecPhysical{
@@ -65,17 +66,25 @@ func (m *machine) constant(x uint32) Mem {
 	return at
 }
 
-// hold puts constants into registers from number 16 on, as many as there are, for the rest of the function. The machine
-// of 8 lanes has none to spare; its constants never cross a cache line.
+// hold puts constants into registers that the loops leave alone, as many as there are, for the rest of the function. The
+// machine of 8 lanes has none to spare; its constants never cross a cache line.
 func (m *machine) hold(words ...uint32) {
 	for _, x := range words {
-		if _, ok := m.held[x]; ok || !m.wide || 16+len(m.held) == len(zmm) {
+		if _, ok := m.held[x]; ok || !m.wide || len(m.held) == len(m.spare()) {
 			continue
 		}
-		r := m.v(16 + len(m.held))
+		r := m.spare()[len(m.held)]
 		VBROADCASTSS(m.constant(x), r)
 		m.held[x] = r
 	}
+}
+
+// spare returns the registers of hold: those that scratch does not use come first.
+func (m *machine) spare() []VecPhysical {
+	if m.converts {
+		return append(append([]VecPhysical{}, zmm[16:30]...), Z15, Z11, Z10, Z9, Z8)
+	}
+	return zmm[16:]
 }
 
 // holdC is hold for numbers.
@@ -275,11 +284,12 @@ func (m *machine) function(name, signature, doc string, pointers ...string) (reg
 	Pragma("noescape")
 	Doc(doc)
 	free := []GPPhysical{RDI, RSI, RDX, RCX, R8, R9, R10, R11}
-	m.bits, m.whole, m.held, m.far = map[Register]int{}, false, map[uint32]Op{}, false
+	m.bits, m.whole, m.converts, m.held, m.far = map[Register]int{}, false, false, map[uint32]Op{}, false
 	for i, p := range pointers {
 		p, bits, ok := strings.Cut(p, ":")
 		r := Load(Param(p), free[i])
 		if ok {
+			m.converts = m.converts || bits == "16"
 			m.bits[r] = map[string]int{"1": 1, "16": 16, "64": 64}[bits]
 		}
 		regs = append(regs, r)

@@ -19,6 +19,7 @@ func main() {
 	m.maps()
 	m.reductions()
 	m.exponentials()
+	m.halfGelu()
 	m.sigmoids()
 	m.tanh()
 	m.norms()
