@@ -30,61 +30,75 @@ ENVIRONMENT = ("OMP_", "KMP_", "GOMP_", "MKL_", "ONEDNN_", "MALLOC_", "THP_", "L
 # glibc gives large blocks back to the kernel and takes them again, page by page, at every operation. With these settings it
 # keeps them, which is what PyTorch's tuning guide recommends other allocators for.
 KEPT = {"GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1000000000000:glibc.malloc.top_pad=67108864"}
+FIELDS = ("median", "best_tenth", "per_cpu_second", "runs", "median_share_of_peak", "share_of_peak")  # of a slice of ours
 VERSIONS = ("go", "numpy", "onnx", "onnxruntime", "python", "torch", "transformers")
 RESERVE = 2 << 30  # memory that no peer may take from the machine
 
 
-def torch_cases(what, threads, tokens, context=CONTEXT, plain=DTYPES, kept=DTYPES, compiled=DTYPES, masked=()):
-    """PyTorch as installed, and with memory kept (KEPT): alone, compiled, and with a head that skips unmasked tokens."""
-    shape = ["--tokens", str(tokens), "--context", str(context), "--threads", str(threads)]
-    rows = [(d, "", [], {}) for d in plain] + [(d, ", memory kept", [], KEPT) for d in kept]
-    rows += [(d, ", memory kept, compiled", ["--compile"], KEPT) for d in compiled]
-    rows += [(d, ", memory kept, head on masked tokens only", ["--head", "masked"], KEPT) for d in masked]
-    return [dict(name=f"PyTorch {DTYPES[d]}{more}", side="peer", env=env, args=[what, "--dtype", d, *flags, *shape])
-            for d, more, flags, env in rows]
+# The rows of each group: what the ratios are about, and what only --all adds.
+TORCH = dict(
+    train=(["autocast", "f32 kept", "autocast kept", "bf16 kept", "autocast kept compiled"],
+           ["f32", "bf16", "f32 kept compiled", "autocast kept masked"]),
+    train8192=(["autocast kept", "autocast kept compiled"], []),
+    memory=(["f32", "autocast", "bf16"], ["autocast kept compiled"]),
+    infer=(["autocast", "f32 kept", "autocast kept", "bf16 kept", "bf16 kept compiled"],
+           ["f32", "bf16", "f32 kept compiled", "autocast kept compiled"]),
+    line=(["bf16", "f32 kept", "autocast kept", "bf16 kept"], ["f32", "autocast", "f32 kept compiled", "bf16 kept compiled"]))
+ORT = dict(infer=(["f32", "bf16", "int8"], ["f16"]), line=(["f32", "f16", "int8"], ["bf16"]))
+ORT_NAMES = dict(f32="float32", f16="float16", bf16="bf16", int8="int8 weights, dynamic (context only)")
 
 
-def ort_cases(out, threads, tokens, context=CONTEXT):
-    names = dict(f32="float32", f16="float16", bf16="bf16", int8="int8 weights, dynamic (context only)")
-    shape = ["--tokens", str(tokens), "--context", str(context), "--threads", str(threads)]
-    return [dict(name=f"ONNX Runtime {name}", side="peer", args=["ort", "--dtype", d, *shape, "--folder", str(out)]) for d, name in names.items()]
+def torch_cases(what, names, threads, shape):
+    """PyTorch as installed or with memory kept (KEPT), compiled or not, with HuggingFace's head or a frugal one."""
+    for name in names:
+        dtype, *more = name.split()
+        words = dict(kept="memory kept", compiled="compiled", masked="head on masked tokens only")
+        args = [what, "--dtype", dtype, *shape, "--threads", str(threads)]
+        args += (["--compile"] if "compiled" in more else []) + (["--head", "masked"] if "masked" in more else [])
+        yield dict(name=", ".join([f"PyTorch {DTYPES[dtype]}", *(words[x] for x in more)]), side="peer", args=args,
+                   env=KEPT if "kept" in more else {})
 
 
-def our_cases(what, threads, seconds, *args):
-    return [dict(name=f"secencoder {name}", side="ours",
-                 args=["bench", what, "--size", "base", *args, "--threads", str(threads), "--dtype", d, "--duration", f"{seconds}s"])
-            for d, name in dict(f32="float32", bf16="bf16").items()]
+def ort_cases(names, threads, shape, folder):
+    for d in names:
+        yield dict(name=f"ONNX Runtime {ORT_NAMES[d]}", side="peer",
+                   args=["ort", "--dtype", d, *shape, "--threads", str(threads), "--folder", str(folder)])
 
 
-def pieces(tokens, context=CONTEXT):
-    return ["--context", str(context), "--tokens", str(tokens)]
-
-
-def all_groups(out, threads, rows):
-    """The comparisons, in the order in which they are measured."""
-    line = dict(tokens=60, context=60)
-    train = our_cases("train", threads, 1, *pieces(2048)) + torch_cases("train", threads, 2048, compiled=["f32", "autocast"], masked=["autocast"])
-    groups = [dict(key="train", title="Training step, 2,048 tokens", unit="tokens_per_second", runs=1, seconds=0, cases=train)]
-    # Of the peers only those that the memory may hold and that do not take minutes a step.
-    long = our_cases("train", threads, 1, *pieces(8192)) + torch_cases("train", threads, 8192, plain=[], kept=["autocast"], compiled=[])
-    groups.append(dict(key="train8192", title="Training step, 8,192 tokens", unit="tokens_per_second", runs=1, seconds=0, cases=long))
-    memory = our_cases("train", threads, 1, *pieces(4096)) + torch_cases("train", threads, 4096, kept=[], compiled=[])
-    groups.append(dict(key="memory", title="Peak memory of training, 4,096 tokens a step", unit="tokens_per_second", runs=1, seconds=0,
-                       rounds=1, alone=True, cases=memory))
-    infer = our_cases("infer", threads, 2, *pieces(2048)) + torch_cases("infer", threads, 2048, compiled=["f32", "bf16"]) + ort_cases(out, threads, 2048)
-    groups.append(dict(key="infer", title="Inference, 2,048 tokens", unit="tokens_per_second", runs=2, seconds=2, cases=infer))
-    one = our_cases("infer", 1, 1, *pieces(**line)) + torch_cases("infer", 1, **line, compiled=["f32", "bf16"]) + ort_cases(out, 1, **line)
-    groups.append(dict(key="line", title="Inference, one line of 60 tokens, one thread", unit="tokens_per_second", runs=3, seconds=1, cases=one))
-    products = []
+def our_cases(what, threads, shape, seconds):
     for d, name in dict(f32="float32", bf16="bf16").items():
-        products.append(dict(name=f"secencoder {name}", side="ours", each=["--tokens"], rows=rows,
-                             args=["bench", "gemm", "--size", "base", "--threads", str(threads), "--dtype", d, "--duration", "1s"]))
-        products.append(dict(name=f"PyTorch {name}", side="peer",
-                             args=["gemm", "--dtype", d, "--rows", ",".join(map(str, rows)), "--threads", str(threads)]))
-    groups.append(dict(key="gemm", title="Products of linear layers", unit="gflops", runs=3, seconds=1, cases=products))
-    for g in groups:
-        g["threads"] = 1 if g["key"] == "line" else threads
-    return groups
+        yield dict(name=f"secencoder {name}", side="ours", args=[
+            "bench", what, "--size", "base", *shape, "--threads", str(threads), "--dtype", d, "--duration", f"{seconds}s"])
+
+
+def group(o, key, title, what, tokens, context=CONTEXT, threads=None, seconds=1, **settings):
+    threads, shape = threads or o.threads, ["--context", str(context), "--tokens", str(tokens)]
+    pick = {k: v[0] + v[1] * o.all for k, v in dict(torch=TORCH[key], ort=ORT.get(key, ([], []))).items()}
+    cases = [*our_cases(what, threads, shape, 1), *torch_cases(what, pick["torch"], threads, shape),
+             *ort_cases(pick["ort"], threads, shape, o.out.resolve())]
+    return dict(key=key, title=title, threads=threads, runs=1, seconds=seconds, cases=cases, **settings)
+
+
+def products(o):
+    rows, cases = [int(x) for x in o.rows.split(",")], []
+    for d, name in dict(f32="float32", bf16="bf16").items():
+        args = ["--threads", str(o.threads), "--dtype", d]
+        cases.append(dict(name=f"secencoder {name}", side="ours", rows=rows,
+                          args=["bench", "gemm", "--size", "base", *args, "--duration", "300ms"]))
+        cases.append(dict(name=f"PyTorch {name}", side="peer", args=["gemm", *args, "--rows", o.rows]))
+    return dict(key="gemm", title="Products of linear layers", threads=o.threads, runs=3, seconds=0, cases=cases)
+
+
+def all_groups(o):
+    """The comparisons, in the order in which they are measured."""
+    return [
+        group(o, "train", "Training step, 2,048 tokens", "train", 2048, seconds=0),
+        group(o, "train8192", "Training step, 8,192 tokens", "train", 8192, seconds=0),
+        group(o, "memory", "Peak memory of training, 4,096 tokens a step", "train", 4096, rounds=1, alone=True),
+        group(o, "infer", "Inference, 2,048 tokens", "infer", 2048),
+        group(o, "line", "Inference, one line of 60 tokens, one thread", "infer", 60, context=60, threads=1),
+        products(o),
+    ]
 
 
 def at(values, q):
@@ -159,7 +173,7 @@ class Ours:
     def slice(self, group):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         out = {}
-        for more in [[flag, str(n)] for flag in self.case.get("each", []) for n in self.case["rows"]] or [[]]:
+        for more in [["--tokens", str(n)] for n in self.case.get("rows", [])] or [[]]:
             done = subprocess.run([str(self.o.binary), *self.case["args"], *more, "--quiet", "--json"], capture_output=True, text=True)
             if done.returncode:
                 lines = [l for l in done.stderr.splitlines() if l.strip()]
@@ -173,7 +187,7 @@ class Ours:
             self.o.versions.update(r["versions"])
             for s in r["slices"]:
                 if s["threads"] == group["threads"]:
-                    out[s["case"]] = {k: s.get(k) for k in ("median", "best_tenth", "per_cpu_second", "runs", "median_share_of_peak", "share_of_peak")}
+                    out[s["case"]] = {k: s.get(k) for k in FIELDS}
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return out, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -193,42 +207,40 @@ def start(case, o):
     try:
         return (Ours if case["side"] == "ours" else Peer)(case, o)
     except Refused as e:
-        case["refused"] = str(e)
-        say(f"  {case['name']}: {e}")
+        refuse(case, e)
     return None
+
+
+def refuse(case, e):
+    case["refused"] = str(e)
+    say(f"  {case['name']}: {e}")
 
 
 def measure(group, o):
     """Runs the rounds of a group and leaves the slices in its cases."""
     say(f"{group['title']}, {group['threads']} threads")
-    rounds, others, began = group.get("rounds", o.rounds), [], time.time()
-    running = {}
+    others, began, running = [], time.time(), {}
     for i, case in enumerate(group["cases"]):
         case.update(group=group["key"], rounds=[])
-        if not group.get("alone"):
+        if group.get("alone"):
+            peak(case, group, o)
+        else:
             running[i] = start(case, o)
-    for n in range(rounds):
+    for n in range(0 if group.get("alone") else o.rounds):
         for i, case in enumerate(group["cases"]):
-            # Alone: only one process at a time, for those that would not fit side by side.
-            worker = start(case, o) if group.get("alone") else running[i]
-            if worker is None or "refused" in case:
+            if "refused" in case:
                 continue
             was, clock = busy(), time.perf_counter()
             try:
-                out, cpu = worker.slice(group)
+                out, cpu = running[i].slice(group)
             except Refused as e:
-                case["refused"] = str(e)
-                say(f"  {case['name']}: {e}")
+                refuse(case, e)
                 continue
-            finally:
-                if group.get("alone"):
-                    worker.close()
-            share = (busy() - was - cpu) / ((time.perf_counter() - clock) * os.cpu_count())
-            others.append(max(0.0, share))
-            case["rounds"].append(dict(cases=out, others=max(0.0, share)))
-            say(f"  {n + 1}/{rounds} {case['name']}: " + ", ".join(f"{s['median']:.4g}" for s in list(out.values())[:3]))
-    for worker in running.values():
-        if worker is not None and worker.case.get("refused") is None:
+            others.append(max(0.0, (busy() - was - cpu) / ((time.perf_counter() - clock) * os.cpu_count())))
+            case["rounds"].append(dict(cases=out, others=others[-1]))
+            say(f"  {n + 1}/{o.rounds} {case['name']}: " + ", ".join(f"{s['median']:.4g}" for s in list(out.values())[:3]))
+    for i, worker in running.items():
+        if "refused" not in group["cases"][i]:
             worker.close()
     group["others"] = at(others, 0.5) if others else None
     group["seconds_in_all"] = time.time() - began
@@ -236,6 +248,22 @@ def measure(group, o):
         sum_up(case)
     group["ratios"] = [r for mine in group["cases"] if mine["side"] == "ours" for peer in group["cases"] if peer["side"] == "peer"
                        for r in ratios(mine, peer)]
+
+
+def peak(case, group, o):
+    """Leaves the peak memory in a case: one process at a time, as they would not fit side by side. A peer has reached it
+    after its warm-up."""
+    worker = start(case, o)
+    if worker is None:
+        return
+    try:
+        if case["side"] == "ours":
+            worker.slice(group)
+    except Refused as e:
+        refuse(case, e)
+        return
+    worker.close()
+    say(f"  {case['name']}: {size(case['peak_bytes'])}")
 
 
 def sum_up(case):
@@ -284,7 +312,8 @@ def build(o):
     """The binary and the commit it is made of."""
     if o.binary is None:
         o.binary = o.out / "secencoder"
-        subprocess.run(["go", "build", "-buildvcs=true", "-o", str(o.binary.resolve()), "./cmd/secencoder"], cwd=ROOT, check=True, env=dict(os.environ, CGO_ENABLED="0"))
+        subprocess.run(["go", "build", "-buildvcs=true", "-o", str(o.binary.resolve()), "./cmd/secencoder"], cwd=ROOT, check=True,
+                       env=dict(os.environ, CGO_ENABLED="0"))
     info = subprocess.run(["go", "version", "-m", str(o.binary)], capture_output=True, text=True, check=True).stdout
     found = dict(re.findall(r"(vcs\.\w+)=(\S+)", info))
     return dict(commit=found.get("vcs.revision"), modified=found.get("vcs.modified") == "true", script=git("rev-parse", "HEAD"))
@@ -310,18 +339,21 @@ def page(r):
     features = ", ".join(f for f in m["flags"] if f.startswith(("avx512f", "avx512_bf16", "avx512_vnni", "amx")))
     versions = ", ".join(f"{k} {v}" for k, v in sorted(r["versions"].items()) if k in VERSIONS)
     out = ["<!-- Made by scripts/bench/peers.py; DO NOT EDIT. -->", "# Peers on the processor: a record", "",
-           f"{m['processor']}, family {m['family']} model {m['model']}, {m['cores']} cores, {m['memory_bytes'] / 2**30:.0f} GiB; {features or 'no AVX-512'}; "
+           f"{m['processor']}, family {m['family']} model {m['model']}, {m['cores']} cores, {m['memory_bytes'] / 2**30:.0f} GiB; "
+           f"{features or 'no AVX-512'}; "
            f"Linux {m['kernel']}. {versions}."]
     if m["environment"]:
         out.append("Environment: " + ", ".join(f"`{k}={v}`" for k, v in m["environment"].items()) + ".")
-    out += ["", "[scripts/bench](../../scripts/bench/README.md) says what each row is and how it is measured. \"X by it\" is the speed of X divided by that of",
-            "the row in the same round: median (least to most); above 1 X is faster. Best tenth: what the fastest tenth of a slice reached, in the best round.", ""]
+    out += ["", "[scripts/bench](../../scripts/bench/README.md) says what each row is and how it is measured. \"X by it\" is the speed of X",
+            "divided by that of the row in the same round: median (least to most); above 1 X is faster. Best tenth: what the fastest",
+            "tenth of a slice reached, in the best round.", ""]
     for g in r["groups"]:
-        rounds, others, b = max((len(c["rounds"]) for c in g["cases"]), default=0), g["others"], g["build"]
-        out += [f"## {g['title']}", "",
-                f"{g['date']}, secencoder {b['commit'][:12] if b['commit'] else 'of an unknown commit'}{' with changes' if b['modified'] else ''}; base, "
-                f"{g['threads']} thread{'s' if g['threads'] > 1 else ''}, {rounds} round{'s' if rounds > 1 else ''}; "
-                + ("nothing ran." if others is None else f"other work took {100 * others:.0f} % of the machine."), *g["notes"], "", f"    {g['command']}", ""]
+        rounds, b = max((len(c["rounds"]) for c in g["cases"]), default=0), g["build"]
+        which = (b["commit"][:12] if b["commit"] else "of an unknown commit") + (" with changes" if b["modified"] else "")
+        how = f"{g['threads']} thread{'s' if g['threads'] > 1 else ''}"
+        if g["others"] is not None:
+            how += f", {rounds} round{'s' if rounds > 1 else ''}; other work took {100 * g['others']:.0f} % of the machine"
+        out += [f"## {g['title']}", "", f"{g['date']}, secencoder {which}; base, {how}.", *g["notes"], "", f"    {g['command']}", ""]
         out += (gemm_table if g["key"] == "gemm" else memory_table if g["key"] == "memory" else step_table)(g) + [""]
     return "\n".join(out)
 
@@ -341,18 +373,19 @@ def step_table(g):
         if not c["results"]:
             continue
         s = c["results"]["step"]
-        out.append(f"| {c['name']} | {number(s['median'])} | {number(s['best_tenth'])} | {number(s['per_cpu_second'])} | {size(c.get('peak_bytes'))} |"
+        speeds = " | ".join(number(s[k]) for k in ("median", "best_tenth", "per_cpu_second"))
+        out.append(f"| {c['name']} | {speeds} | {size(c.get('peak_bytes'))} |"
                    + "".join(f" {cell(g, x, c['name']) if c['side'] == 'peer' else '-'} |" for x in ours))
     return out + refusals(g)
 
 
 def memory_table(g):
-    ours = [c for c in g["cases"] if c["side"] == "ours" and c["results"]]
-    out = ["| what | peak memory |" + "".join(f" {x['name']} by it |" for x in ours), "|---|---|" + "---|" * len(ours)]
-    for c in g["cases"]:
-        if c["results"]:
-            out.append(f"| {c['name']} | {size(c['peak_bytes'])} |"
-                       + "".join(f" {x['peak_bytes'] / c['peak_bytes']:.2f} |" if c["side"] == "peer" else " - |" for x in ours))
+    ran = [c for c in g["cases"] if "refused" not in c]
+    ours = [c for c in ran if c["side"] == "ours"]
+    out = ["| what | peak memory |" + "".join(f" {x['name']} as a share |" for x in ours), "|---|---|" + "---|" * len(ours)]
+    for c in ran:
+        shares = (f" {x['peak_bytes'] / c['peak_bytes']:.2f} |" if c["side"] == "peer" else " - |" for x in ours)
+        out.append(f"| {c['name']} | {size(c['peak_bytes'])} |" + "".join(shares))
     return out + refusals(g)
 
 
@@ -380,11 +413,12 @@ def main():
     a.add_argument("--page", type=Path, help="write the page there")
     a.add_argument("--render", type=Path, metavar="RECORD", help="measure nothing; print the page of a record")
     a.add_argument("--binary", type=Path, help="a built secencoder (default: build this checkout)")
-    a.add_argument("--groups", default="train,memory,infer,line,gemm,train8192", help="what to measure (default: %(default)s)")
+    a.add_argument("--groups", default="train,infer,line,gemm,memory", help="what to measure: some of these and train8192 (default: %(default)s)")
+    a.add_argument("--all", action="store_true", help="more rows: all combinations of PyTorch's and ONNX Runtime's settings")
     a.add_argument("--only", default="", help="regular expression: only cases whose name it finds")
     a.add_argument("--merge", action="store_true", help="keep the other groups of the record in --out")
     a.add_argument("--rounds", type=int, default=5)
-    a.add_argument("--rows", default="512,1024,2048,4096", help="rows of the products")
+    a.add_argument("--rows", default="512,4096", help="rows of the products (default: %(default)s)")
     a.add_argument("--threads", type=int, default=os.cpu_count())
     a.add_argument("--note", action="append", default=[], help="a sentence for the record, such as what else was running")
     o = a.parse_args()
@@ -393,7 +427,7 @@ def main():
         return
     if o.out is None:
         a.error("--out is missing")
-    groups = all_groups(o.out.resolve(), o.threads, [int(x) for x in o.rows.split(",")])
+    groups = all_groups(o)
     unknown = set(o.groups.split(",")) - {g["key"] for g in groups}
     if unknown:
         a.error(f"--groups {','.join(sorted(unknown))}: want some of {','.join(g['key'] for g in groups)}")
@@ -404,11 +438,11 @@ def main():
     made = dict(build=build(o), command=" ".join(["python", "scripts/bench/peers.py", *map(shlex.quote, sys.argv[1:])]), notes=o.note)
     r = dict(machine=describe(o), versions=o.versions, groups=old)
     for key in o.groups.split(","):
-        group = next(g for g in groups if g["key"] == key)
-        group["cases"] = [c for c in group["cases"] if re.search(o.only, c["name"])]
-        group.update(made, date=f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC", load=os.getloadavg())
-        measure(group, o)
-        r["groups"] = sorted([g for g in r["groups"] if g["key"] != key] + [group], key=lambda g: [x["key"] for x in groups].index(g["key"]))
+        g = next(g for g in groups if g["key"] == key)
+        g["cases"] = [c for c in g["cases"] if re.search(o.only, c["name"])]
+        g.update(made, date=f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC", load=os.getloadavg())
+        measure(g, o)
+        r["groups"] = sorted([x for x in r["groups"] if x["key"] != key] + [g], key=lambda g: [x["key"] for x in groups].index(g["key"]))
         # Whole after every group: what was measured is not lost.
         record.write_text(json.dumps(r, indent=1) + "\n")
         (o.page or o.out / "peers.md").write_text(page(r))
