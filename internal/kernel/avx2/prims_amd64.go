@@ -102,7 +102,7 @@ func adamW(w, g, m, v []float32, c *blocked.AdamWScalars) {
 // groupCalls is how many Philox calls one group of philoxWords and philoxDropout makes.
 const groupCalls = 8
 
-// dropout is blocked.Prims.Dropout: whole groups in vectors; the rest through a buffer of words.
+// dropout is blocked.Prims.Dropout: whole groups in place, the rest through a buffer.
 func dropout(dst, src []float32, element uint64, c blocked.Counter, threshold uint32, scale float32) {
 	src = src[:len(dst)]
 	if skip := int(-element & 3); skip > 0 {
@@ -118,15 +118,10 @@ func dropout(dst, src []float32, element uint64, c blocked.Counter, threshold ui
 	if len(dst) == 0 {
 		return
 	}
-	var words [4 * groupCalls]uint32
-	philoxWords(&words[0], 1, element/4, c.Step, c.Site, c.Key[0], c.Key[1])
-	for i := range dst {
-		if words[i] >= threshold {
-			dst[i] = src[i] * scale
-		} else {
-			dst[i] = 0
-		}
-	}
+	var last [4 * groupCalls]float32
+	copy(last[:], src)
+	philoxDropout(&last[0], &last[0], 1, element/4, c.Step, c.Site, c.Key[0], c.Key[1], threshold, scale)
+	copy(dst, last[:])
 }
 
 // dropoutHalf is blocked.Prims.DropoutHalf, by groups of words.
