@@ -8,6 +8,7 @@ import (
 	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/internal/kernel/blocked"
+	"github.com/secencoder/secencoder/internal/rng"
 )
 
 // guardedHalf is guarded for BF16: the bits of n random values between guard values.
@@ -127,25 +128,34 @@ func TestKeep(t *testing.T) {
 	c := blocked.Counter{Step: 7, Site: 0x6000005, Key: [2]uint32{0x12345678, 0x9abcdef0}}
 	for _, p := range vectors(t) {
 		for _, call := range []uint64{0, 1, 1<<32 - 9, 1<<32 - 1, 1 << 40, math.MaxUint64 / 7} {
-			for bytes := 16; bytes <= 128; bytes += 16 {
-				ones, kept := make([]float32, 8*bytes), make([]float32, 8*bytes)
-				for i := range ones {
-					ones[i] = 1
-				}
-				blocked.Portable().Dropout(kept, ones, 4*call, c, 0x60000000, 1)
-				all := make([]byte, bytes+16)
-				for i := range all {
-					all[i] = 0x5a
-				}
-				p.Rows.Keep(all[:bytes:bytes], call, c, 0x60000000)
-				for i, x := range kept {
-					if float32(all[i/8]>>(i%8)&1) != x {
-						t.Fatalf("%s: Keep of %d bytes from call %#x: bit %d is wrong", p.Name, bytes, call, i)
+			// A word that is the threshold itself keeps.
+			words := rng.Philox([4]uint32{uint32(call), uint32(call >> 32), c.Step, c.Site}, c.Key)
+			for _, threshold := range append(words[:], 0x60000000) {
+				for bytes := 16; bytes <= 128; bytes += 16 {
+					ones, kept := make([]float32, 8*bytes), make([]float32, 8*bytes)
+					for i := range ones {
+						ones[i] = 1
 					}
-				}
-				for _, b := range all[bytes:] {
-					if b != 0x5a {
-						t.Fatalf("%s: Keep of %d bytes writes beyond them", p.Name, bytes)
+					blocked.Portable().Dropout(kept, ones, 4*call, c, threshold, 1)
+					all := make([]byte, bytes+16)
+					for i := range all {
+						all[i] = 0x5a
+					}
+					p.Rows.Keep(all[:bytes:bytes], call, c, threshold)
+					dropped := make([]float32, len(ones))
+					p.Dropout(dropped, ones, 4*call, c, threshold, 1)
+					for i, x := range kept {
+						if float32(all[i/8]>>(i%8)&1) != x {
+							t.Fatalf("%s: Keep of %d bytes from call %#x: bit %d is wrong", p.Name, bytes, call, i)
+						}
+						if dropped[i] != x {
+							t.Fatalf("%s: Dropout of %d elements from call %#x: element %d is wrong", p.Name, 8*bytes, call, i)
+						}
+					}
+					for _, b := range all[bytes:] {
+						if b != 0x5a {
+							t.Fatalf("%s: Keep of %d bytes writes beyond them", p.Name, bytes)
+						}
 					}
 				}
 			}
