@@ -43,3 +43,18 @@ func addRows(dst *float32, ldd int, src *float32, lds int, rows int, cols int)
 //
 //go:noescape
 func fetchRows(src *float32, lds int, index *int16, base int, rows int, lines int)
+
+// lookRows adds to each element of x what the table has for it. It reads up to 15 elements of the table beyond the last one.
+//
+//go:noescape
+func lookRows(x *float32, ldx int, table *float32, ldt int, index *int16, base int, rows int, cols int)
+
+// pickRows sets each element of x to what the table has for it. It reads up to 15 elements of the table beyond the last one.
+//
+//go:noescape
+func pickRows(x *float32, ldx int, table *float32, ldt int, index *int16, base int, rows int, cols int)
+
+// sumRows adds each element of x to what the table has for it.
+//
+//go:noescape
+func sumRows(x *float32, ldx int, table *float32, ldt int, index *int16, base int, rows int, cols int)

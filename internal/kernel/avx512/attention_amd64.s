@@ -912,3 +912,184 @@ line:
 	SUBQ       $0x01, CX
 	JG         row
 	RET
+
+// func lookRows(x *float32, ldx int, table *float32, ldt int, index *int16, base int, rows int, cols int)
+// Requires: AVX, AVX512F
+TEXT ·lookRows(SB), NOSPLIT, $0-64
+	MOVQ x+0(FP), R14
+	MOVQ table+16(FP), SI
+	MOVQ index+32(FP), R13
+	MOVQ base+40(FP), R8
+	SHLQ $0x02, R8
+	SUBQ R8, SI
+	MOVQ rows+48(FP), R15
+
+row:
+	MOVQ R14, DI
+	MOVQ R13, DX
+	MOVQ cols+56(FP), CX
+
+block:
+	// The lanes in use, the first index, the offsets from it, the address of its element.
+	MOVL $0x0000ffff, R8
+	CMPQ CX, $0x10
+	JGE  whole
+	XORL R8, R8
+	BTSL CX, R8
+	SUBL $0x01, R8
+
+whole:
+	KMOVW        R8, K1
+	VPMOVZXWD.Z  (DX), K1, Z0
+	MOVWQZX      (DX), R12
+	VPBROADCASTD R12, Z1
+	VPSUBD       Z1, Z0, Z0
+	LEAQ         (SI)(R12*4), R9
+	VMOVUPS      (R9), Z2
+	VPERMPS      Z2, Z0, Z2
+	VADDPS.Z     (DI), Z2, K1, Z2
+	VMOVUPS      Z2, K1, (DI)
+	ADDQ         $0x40, DI
+	ADDQ         $0x20, DX
+	SUBQ         $0x10, CX
+	JG           block
+	MOVQ         ldx+8(FP), AX
+	ADDQ         AX, R14
+	MOVQ         ldt+24(FP), AX
+	ADDQ         AX, SI
+	SUBQ         $0x02, R13
+	SUBQ         $0x01, R15
+	JG           row
+	VZEROUPPER
+	RET
+
+// func pickRows(x *float32, ldx int, table *float32, ldt int, index *int16, base int, rows int, cols int)
+// Requires: AVX, AVX512F
+TEXT ·pickRows(SB), NOSPLIT, $0-64
+	MOVQ x+0(FP), R14
+	MOVQ table+16(FP), SI
+	MOVQ index+32(FP), R13
+	MOVQ base+40(FP), R8
+	SHLQ $0x02, R8
+	SUBQ R8, SI
+	MOVQ rows+48(FP), R15
+
+row:
+	MOVQ R14, DI
+	MOVQ R13, DX
+	MOVQ cols+56(FP), CX
+
+block:
+	// The lanes in use, the first index, the offsets from it, the address of its element.
+	MOVL $0x0000ffff, R8
+	CMPQ CX, $0x10
+	JGE  whole
+	XORL R8, R8
+	BTSL CX, R8
+	SUBL $0x01, R8
+
+whole:
+	KMOVW        R8, K1
+	VPMOVZXWD.Z  (DX), K1, Z0
+	MOVWQZX      (DX), R12
+	VPBROADCASTD R12, Z1
+	VPSUBD       Z1, Z0, Z0
+	LEAQ         (SI)(R12*4), R9
+	VMOVUPS      (R9), Z2
+	VPERMPS      Z2, Z0, Z2
+	VMOVUPS      Z2, K1, (DI)
+	ADDQ         $0x40, DI
+	ADDQ         $0x20, DX
+	SUBQ         $0x10, CX
+	JG           block
+	MOVQ         ldx+8(FP), AX
+	ADDQ         AX, R14
+	MOVQ         ldt+24(FP), AX
+	ADDQ         AX, SI
+	SUBQ         $0x02, R13
+	SUBQ         $0x01, R15
+	JG           row
+	VZEROUPPER
+	RET
+
+// func sumRows(x *float32, ldx int, table *float32, ldt int, index *int16, base int, rows int, cols int)
+// Requires: AVX, AVX512F, CMOV
+TEXT ·sumRows(SB), NOSPLIT, $0-64
+	MOVQ x+0(FP), R14
+	MOVQ table+16(FP), SI
+	MOVQ index+32(FP), R13
+	MOVQ base+40(FP), R8
+	SHLQ $0x02, R8
+	SUBQ R8, SI
+	MOVQ rows+48(FP), R15
+
+row:
+	MOVQ R14, DI
+	MOVQ R13, DX
+	MOVQ cols+56(FP), CX
+
+block:
+	// The lanes in use, the first index, the offsets from it, the address of its element.
+	MOVL $0x0000ffff, R8
+	CMPQ CX, $0x10
+	JGE  whole
+	XORL R8, R8
+	BTSL CX, R8
+	SUBL $0x01, R8
+
+whole:
+	KMOVW        R8, K1
+	VPMOVZXWD.Z  (DX), K1, Z0
+	MOVWQZX      (DX), R12
+	VPBROADCASTD R12, Z1
+	VPSUBD       Z1, Z0, Z0
+	LEAQ         (SI)(R12*4), R9
+	VPXORD       Z3, Z3, Z3
+	VMOVUPS.Z    (DI), K1, Z2
+	VALIGND      $0x0f, Z3, Z2, Z4
+	VADDPS       Z4, Z2, Z2
+	VALIGND      $0x0e, Z3, Z2, Z4
+	VADDPS       Z4, Z2, Z2
+	VALIGND      $0x0c, Z3, Z2, Z4
+	VADDPS       Z4, Z2, Z2
+	VALIGND      $0x08, Z3, Z2, Z4
+	VADDPS       Z4, Z2, Z2
+
+	// A run ends where the next offset differs; the last lane in use ends one too.
+	VALIGND       $0x01, Z0, Z0, Z1
+	VPCMPD        $0x04, Z1, Z0, K1, K2
+	MOVL          R8, R10
+	SHRL          $0x01, R10
+	XORL          R8, R10
+	KMOVW         R10, K3
+	KORW          K3, K2, K2
+	VCOMPRESSPS.Z Z2, K2, Z2
+
+	// The number of runs is the last index less the first, plus 1.
+	MOVQ     $0x00000010, R10
+	CMPQ     CX, R10
+	CMOVQLT  CX, R10
+	MOVWQZX  -2(DX)(R10*2), R11
+	SUBQ     R12, R11
+	ADDQ     $0x01, R11
+	XORL     R10, R10
+	BTSL     R11, R10
+	SUBL     $0x01, R10
+	KMOVW    R10, K2
+	VALIGND  $0x0f, Z3, Z2, Z4
+	VSUBPS   Z4, Z2, Z2
+	VADDPS.Z (R9), Z2, K2, Z2
+	VMOVUPS  Z2, K2, (R9)
+	ADDQ     $0x40, DI
+	ADDQ     $0x20, DX
+	SUBQ     $0x10, CX
+	JG       block
+	MOVQ     ldx+8(FP), AX
+	ADDQ     AX, R14
+	MOVQ     ldt+24(FP), AX
+	ADDQ     AX, SI
+	SUBQ     $0x02, R13
+	SUBQ     $0x01, R15
+	JG       row
+	VZEROUPPER
+	RET

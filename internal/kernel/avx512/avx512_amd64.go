@@ -145,18 +145,3 @@ func addTransposed(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 		}
 	}
 }
-
-func addLookedTo(x, table []float32, index []int16, base int) {
-	if n := len(x); n > 0 {
-		first, last := int(index[0])-base, int(index[n-1])-base
-		_, _ = table[first], table[:cap(table)][last+15]
-		addLooked(ptr(x), ptr(table), &index[0], base, n)
-	}
-}
-
-func sumLookedOf(x, table []float32, index []int16, base int) {
-	if n := len(x); n > 0 {
-		_, _ = table[int(index[0])-base], table[int(index[n-1])-base]
-		sumLooked(ptr(x), ptr(table), &index[0], base, n)
-	}
-}

@@ -28,10 +28,11 @@ func Prims() blocked.Prims {
 	}
 	p.Act, p.ActGrad = act, actGrad
 	p.NormRow, p.NormGradRow = normRow, normGradRow
-	p.AddLooked, p.SumLooked = addLookedTo, sumLookedOf
 	p.AdamW = adamW
-	p.Dropout, p.DropoutHalf = dropout, dropoutHalf
-	p.Scores = blocked.ScoreLoops{Softmax: softmaxScores, Grad: gradScores, AddRows: addScoreRows, Fetch: fetchScores}
+	p.Dropout = dropout
+	p.Scores = blocked.ScoreLoops{
+		Softmax: softmaxScores, Grad: gradScores, AddRows: addScoreRows, Look: lookScores, Pick: pickScores, Sum: sumScores, Fetch: fetchScores,
+	}
 	p.SumSquares = func(x []float32) float64 { return vecSumSquares(ptr(x), len(x)) }
 	return p
 }
@@ -127,22 +128,4 @@ func dropout(dst, src []float32, element uint64, c blocked.Counter, threshold ui
 	copy(last[:], src)
 	philoxDropout(&last[0], &last[0], 1, element/4, c.Step, c.Site, c.Key[0], c.Key[1], threshold, scale)
 	copy(dst, last[:])
-}
-
-// dropoutHalf is blocked.Prims.DropoutHalf, by groups of words.
-func dropoutHalf(dst, src []float32, call uint64, c blocked.Counter, threshold uint32, scale float32) {
-	src = src[:len(dst)]
-	var words [4 * wordCalls]uint32
-	for len(dst) > 0 {
-		philoxWords(&words[0], 1, call, c.Step, c.Site, c.Key[0], c.Key[1])
-		n := min(len(dst), 8*wordCalls)
-		for i := range n {
-			if words[i/2]>>(16*(i&1))&0xffff >= threshold {
-				dst[i] = src[i] * scale
-			} else {
-				dst[i] = 0
-			}
-		}
-		dst, src, call = dst[n:], src[n:], call+wordCalls
-	}
 }

@@ -87,3 +87,25 @@ func fetchScores(src []float32, lds int, index []int16, at, base, rows, lines in
 	_, _ = index[at], index[at-rows+1]
 	fetchRows(ptr(src), 4*lds, &index[at], base, rows, lines)
 }
+
+// checkLook panics where the rows of a look leave their memory: the table is read as far as extra beyond the last element.
+func checkLook(x []float32, ldx int, table []float32, ldt int, index []int16, at, base, rows, cols, extra int) {
+	_, _, _ = index[at-rows+1], index[at+cols-1], x[(rows-1)*ldx+cols-1]
+	_ = table[:cap(table)][int(index[at])-base]
+	_ = table[:cap(table)][(rows-1)*ldt+int(index[at-rows+cols])-base+extra]
+}
+
+func lookScores(x []float32, ldx int, table []float32, ldt int, index []int16, at, base, rows, cols int) {
+	checkLook(x, ldx, table, ldt, index, at, base, rows, cols, 15)
+	lookRows(ptr(x), 4*ldx, ptr(table), 4*ldt, &index[at], base, rows, cols)
+}
+
+func pickScores(x []float32, ldx int, table []float32, ldt int, index []int16, at, base, rows, cols int) {
+	checkLook(x, ldx, table, ldt, index, at, base, rows, cols, 15)
+	pickRows(ptr(x), 4*ldx, ptr(table), 4*ldt, &index[at], base, rows, cols)
+}
+
+func sumScores(table []float32, ldt int, x []float32, ldx int, index []int16, at, base, rows, cols int) {
+	checkLook(x, ldx, table, ldt, index, at, base, rows, cols, 0)
+	sumRows(ptr(x), 4*ldx, ptr(table), 4*ldt, &index[at], base, rows, cols)
+}

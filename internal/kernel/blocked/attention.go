@@ -579,9 +579,7 @@ func (k *Kernels) addKeyTile(t *ScoreTile, tq []float32, r reachOf, win window, 
 		k.p.Scores.AddRows(t.S, t.LD, tq[c.k2-1-c.slot(i0-j0)-win.base:], win.ld-1, i1-i0, j1-j0)
 		return
 	}
-	for i := i0; i < i1; i++ {
-		k.addLooked(t.S[(i-i0)*t.LD:][:j1-j0], tq[(i-i0)*win.ld:][:win.w], k.keySlots(i, j0), win.base)
-	}
+	k.looks().Look(t.S, t.LD, tq, win.ld, k.s.reversed, k.keySlot(i0, j0), win.base, i1-i0, j1-j0)
 }
 
 // addQueryBias: S_ij += Tk[j, slot(i−j)] for keys j0 … j1, which are the rows of tk and the columns of the tile from col on.
@@ -595,31 +593,17 @@ func (k *Kernels) addQueryBias(w *attentionScratch, tk []float32, r reachOf, win
 	}
 	ld := upTo(q, 16)
 	looked := grow(&w.looked, nk*ld)
-	clear(looked)
-	for j := range nk {
-		k.addLooked(looked[j*ld:][:q], tk[j*win.ld:][:win.w], c.slots[i0-j0-j+c.reach:], win.base)
-	}
+	k.looks().Pick(looked, ld, tk, win.ld, c.slots, i0-j0+c.reach, win.base, nk, q)
 	k.p.AddTransposed(s, t.LD, looked, ld, q, nk)
 }
 
-// keySlots returns the rows of the reversed key table for query i and the keys from j0 on.
-func (k *Kernels) keySlots(i, j0 int) []int16 {
-	return k.s.reversed[len(k.s.reversed)/2+j0-i:]
-}
+// keySlot returns where s.reversed has the row of the reversed key table for query i and key j.
+func (k *Kernels) keySlot(i, j int) int { return len(k.s.reversed)/2 + j - i }
 
-// addLooked and sumLooked use the family's loops where no slot is passed over: those need that.
-func (k *Kernels) addLooked(x, table []float32, index []int16, base int) {
+// looks returns the family's loops where no slot is passed over: they need that.
+func (k *Kernels) looks() *ScoreLoops {
 	if k.call.att.smooth {
-		k.p.AddLooked(x, table, index, base)
-	} else {
-		addLooked(x, table, index, base)
+		return &k.p.Scores
 	}
-}
-
-func (k *Kernels) sumLooked(x, table []float32, index []int16, base int) {
-	if k.call.att.smooth {
-		k.p.SumLooked(x, table, index, base)
-	} else {
-		sumLooked(x, table, index, base)
-	}
+	return &plainLooks
 }

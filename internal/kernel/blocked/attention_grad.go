@@ -520,9 +520,7 @@ func (k *Kernels) gatherKey(w *attentionScratch, g *gradPart, r reachOf, win win
 	}
 	tq := grow(&w.tq, (i1-i0)*win.ld+15)
 	clear(tq)
-	for i := range i1 - i0 {
-		k.sumLooked(w.dp[ds.at+i*ds.ld:][:j1-j0], tq[i*win.ld:][:win.w], k.keySlots(i0+i, j0), win.base)
-	}
+	k.looks().Sum(tq, win.ld, w.dp[ds.at:], ds.ld, k.s.reversed, k.keySlot(i0, j0), win.base, i1-i0, j1-j0)
 	return matrix{data: single(tq), ld: win.ld}
 }
 
@@ -539,9 +537,7 @@ func (k *Kernels) gatherQuery(w *attentionScratch, g *gradPart, hk []float32, r 
 	turned := grow(&w.looked, nk*ld)
 	clear(turned)
 	k.p.AddTransposed(turned, ld, ds, g.ds.ld, nk, q)
-	for j := range nk {
-		k.sumLooked(turned[j*ld:][:q], hk[j*win.ld:][:win.w], c.slots[i0-j0-j+c.reach:], win.base)
-	}
+	k.looks().Sum(hk, win.ld, turned, ld, c.slots, i0-j0+c.reach, win.base, nk, q)
 }
 
 // keyGradient adds G·Pk to dq and Gᵀ·Q to the part's sum of dPk; qc holds the q queries by terms.

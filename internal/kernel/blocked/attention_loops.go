@@ -14,6 +14,11 @@ type ScoreLoops struct {
 	Grad func(t *ScoreTile)
 	// AddRows adds src[i·lds + j] to dst[i·ldd + j] for i < rows, j < cols.
 	AddRows func(dst []float32, ldd int, src []float32, lds, rows, cols int)
+	// Look adds table[i·ldt + index[at−i+j] − base] to x[i·ldx + j] for i < rows, j < cols, Pick sets it to that, Sum adds
+	// x to the table. The index rises by 0 or 1 from one element to the next. The table may be read up to 15 elements beyond its
+	// last one, which its capacity must hold.
+	Look, Pick func(x []float32, ldx int, table []float32, ldt int, index []int16, at, base, rows, cols int)
+	Sum        func(table []float32, ldt int, x []float32, ldx int, index []int16, at, base, rows, cols int)
 	// Fetch asks the memory for lines of 64 bytes from src[j·lds + index[at−j] − base] on, for j < rows. It reads nothing itself
 	// but the index.
 	Fetch func(src []float32, lds int, index []int16, at, base, rows, lines int)
@@ -56,6 +61,7 @@ func scoreLoops(p *Prims) ScoreLoops {
 				p.Add(row, row, src[i*lds:][:cols])
 			}
 		},
+		Look: look, Pick: pick, Sum: sumLooked,
 		Fetch: func([]float32, int, []int16, int, int, int, int) {},
 	}
 }
@@ -101,6 +107,36 @@ func gradByRow(p *Prims, t *ScoreTile) {
 		if t.RowSum != nil {
 			t.RowSum[i] += p.Sum(d)
 			p.Add(t.ColSum[:t.Cols], t.ColSum[:t.Cols], d)
+		}
+	}
+}
+
+// plainLooks are the looks over any index.
+var plainLooks = ScoreLoops{Look: look, Pick: pick, Sum: sumLooked}
+
+func look(x []float32, ldx int, table []float32, ldt int, index []int16, at, base, rows, cols int) {
+	for i := range rows {
+		row, t, slots := x[i*ldx:][:cols], table[i*ldt:], index[at-i:][:cols]
+		for j := range row {
+			row[j] += t[int(slots[j])-base]
+		}
+	}
+}
+
+func pick(x []float32, ldx int, table []float32, ldt int, index []int16, at, base, rows, cols int) {
+	for i := range rows {
+		row, t, slots := x[i*ldx:][:cols], table[i*ldt:], index[at-i:][:cols]
+		for j := range row {
+			row[j] = t[int(slots[j])-base]
+		}
+	}
+}
+
+func sumLooked(table []float32, ldt int, x []float32, ldx int, index []int16, at, base, rows, cols int) {
+	for i := range rows {
+		row, t, slots := x[i*ldx:][:cols], table[i*ldt:], index[at-i:][:cols]
+		for j, v := range row {
+			t[int(slots[j])-base] += v
 		}
 	}
 }

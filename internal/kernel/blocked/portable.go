@@ -20,7 +20,7 @@ func Portable() Prims {
 		ExpSum: expSum, SoftmaxGrad: softmaxGrad, Act: act, ActGrad: actGrad,
 		NormRow: normRow, NormGradRow: normGradRow,
 		Dropout: dropout, DropoutHalf: dropoutHalf,
-		AddLooked: addLooked, SumLooked: sumLooked, AddTransposed: addTransposed, AdamW: adamW, SumSquares: sumSquares,
+		AddTransposed: addTransposed, AdamW: adamW, SumSquares: sumSquares,
 	}
 }
 
@@ -278,20 +278,6 @@ func dropoutHalf(dst, src []float32, call uint64, c Counter, threshold uint32, s
 		} else {
 			dst[i] = 0
 		}
-	}
-}
-
-func addLooked(x, table []float32, index []int16, base int) {
-	index = index[:len(x)]
-	for i := range x {
-		x[i] += table[int(index[i])-base]
-	}
-}
-
-func sumLooked(x, table []float32, index []int16, base int) {
-	index = index[:len(x)]
-	for i, v := range x {
-		table[int(index[i])-base] += v
 	}
 }
 

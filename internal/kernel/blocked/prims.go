@@ -46,11 +46,6 @@ type Prims struct {
 	// DropoutHalf is the same for attention: element i reads half-word i mod 8 of call index call + i/8.
 	DropoutHalf func(dst, src []float32, call uint64, c Counter, threshold uint32, scale float32)
 
-	// AddLooked adds table[index[i]−base] to x[i], and SumLooked adds x[i] to table[index[i]−base], for all elements of x.
-	// The index rises by 0 or 1 from one element to the next. The table may be read, not written, up to 15 elements beyond
-	// its last one, which its capacity must hold.
-	AddLooked, SumLooked func(x, table []float32, index []int16, base int)
-
 	// AddTransposed adds src[j·lds + i] to dst[i·ldd + j] for i < rows, j < cols.
 	AddTransposed func(dst []float32, ldd int, src []float32, lds, rows, cols int)
 

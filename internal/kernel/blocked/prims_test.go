@@ -158,41 +158,56 @@ func TestAddTransposed(t *testing.T) {
 	}
 }
 
-// TestLooked holds the look-ups against the portable ones, at all lengths to 100, with runs of all lengths. A sum of 16
-// values of size about 1 from prefix sums is off by at most 16·2^-24·Σ|x|.
-func TestLooked(t *testing.T) {
-	want := blocked.Portable()
+// TestLooks holds the look-ups of tiles against an element at a time, with runs of slots of all lengths. A sum of 16 values
+// of size about 1 from prefix sums is off by at most 16·2^-24·Σ|x|.
+func TestLooks(t *testing.T) {
 	for _, p := range vectors(t) {
+		if p.Scores.Look == nil {
+			continue
+		}
 		rnd := rand.New(rand.NewPCG(9, 10))
-		for n := range 101 {
-			for odds := 1; odds < 30; odds *= 3 {
-				index, base := make([]int16, n), rnd.IntN(500)
-				at := base + rnd.IntN(9)
-				for i := range index {
-					if rnd.IntN(odds) == 0 && i > 0 {
-						at++
-					}
-					index[i] = int16(at)
+		for round := range 600 {
+			rows, cols, base := 1+rnd.IntN(5), 1+rnd.IntN(100), rnd.IntN(500)
+			odds := []int{1, 3, 9, 27}[round%4]
+			index, slot := make([]int16, rows+cols-1), base
+			for i := range index {
+				if rnd.IntN(odds) == 0 && i > 0 {
+					slot++
 				}
-				wide, intact := guarded(rnd, n+9+15)
-				table := wide[:n+9]
-				x, sound := guarded(rnd, n)
-				for name, f := range map[string][2]func(x, table []float32, index []int16, base int){
-					"AddLooked": {p.AddLooked, want.AddLooked}, "SumLooked": {p.SumLooked, want.SumLooked},
-				} {
-					x2, wide2 := append([]float32(nil), x...), append([]float32(nil), wide...)
-					f[0](x, table, index, base)
-					f[1](x2, wide2, index, base)
-					for i := range wide {
-						if !near(float64(wide[i]), float64(wide2[i]), 0x1p-15) || i < n && !near(float64(x[i]), float64(x2[i]), 0x1p-20) {
-							t.Fatalf("%s: %s(%d, runs of %d): element %d differs", p.Name, name, n, odds, i)
-						}
+				index[i] = int16(slot)
+			}
+			at, ldx, ldt := rows-1, cols+rnd.IntN(3), slot-base+1+rnd.IntN(3)
+			element := func(i, j int) int { return i*ldt + int(index[at-i+j]) - base }
+			wide, intact := guarded(rnd, rows*ldt+15)
+			x, sound := guarded(rnd, rows*ldx)
+			was, table := append([]float32(nil), x...), append([]float32(nil), wide...)
+			check := func(name string, got []float32, want []float32) {
+				t.Helper()
+				for i := range want {
+					if !near(float64(got[i]), float64(want[i]), 0x1p-15) {
+						t.Fatalf("%s: %s of %d×%d, runs of %d: element %d is %g, want %g", p.Name, name, rows, cols, odds, i, got[i], want[i])
 					}
 				}
 				if !intact() || !sound() {
-					t.Fatalf("%s: looking up %d elements writes beyond", p.Name, n)
+					t.Fatalf("%s: %s of %d×%d writes beyond", p.Name, name, rows, cols)
 				}
 			}
+			added, picked, summed := append([]float32(nil), was...), append([]float32(nil), was...), append([]float32(nil), table...)
+			for i := range rows {
+				for j := range cols {
+					added[i*ldx+j] += table[element(i, j)]
+					picked[i*ldx+j] = table[element(i, j)]
+					summed[element(i, j)] += was[i*ldx+j]
+				}
+			}
+			p.Scores.Look(x, ldx, wide[:rows*ldt], ldt, index, at, base, rows, cols)
+			check("Look", x, added)
+			copy(x, was)
+			p.Scores.Pick(x, ldx, wide[:rows*ldt], ldt, index, at, base, rows, cols)
+			check("Pick", x, picked)
+			copy(x, was)
+			p.Scores.Sum(wide[:rows*ldt], ldt, x, ldx, index, at, base, rows, cols)
+			check("Sum", wide, summed)
 		}
 	}
 }

@@ -31,6 +31,7 @@ func main() {
 	grad()
 	addRows()
 	fetchRows()
+	lookRows()
 	Generate()
 }
 

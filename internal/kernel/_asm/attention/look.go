@@ -1,0 +1,107 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// The looks run over a whole tile: element j of a row of x belongs to the element index[j] of its row of a table, and the index
+// of the next row begins one before. The index rises by 0 or 1 from one element to the next, so 16 neighbours of x belong to at
+// most 16 neighbours of the table, which one permutation deals out, or one compression collects.
+//
+// Registers: DI x, DX index, CX elements left, in the row; SI the row of the table; R14, R13 the rows of x and the index, R15
+// rows left.
+func looks(name, doc string, body func()) {
+	TEXT(name, NOSPLIT, "func(x *float32, ldx int, table *float32, ldt int, index *int16, base, rows, cols int)")
+	Pragma("noescape")
+	Doc(name + doc)
+	Load(Param("x"), R14)
+	Load(Param("table"), RSI)
+	Load(Param("index"), R13)
+	Load(Param("base"), R8)
+	SHLQ(U8(2), R8)
+	SUBQ(R8, RSI)
+	Load(Param("rows"), R15)
+	Label("row")
+	MOVQ(R14, RDI)
+	MOVQ(R13, RDX)
+	Load(Param("cols"), RCX)
+	Label("block")
+	Comment("The lanes in use, the first index, the offsets from it, the address of its element.")
+	MOVL(U32(0xffff), R8.As32())
+	CMPQ(RCX, U8(16))
+	JGE(LabelRef("whole"))
+	XORL(R8.As32(), R8.As32())
+	BTSL(ECX, R8.As32())
+	SUBL(U8(1), R8.As32())
+	Label("whole")
+	KMOVW(R8.As32(), K1)
+	VPMOVZXWD_Z(Mem{Base: DX}, K1, Z0)
+	MOVWQZX(Mem{Base: DX}, R12)
+	VPBROADCASTD(R12.As32(), Z1)
+	VPSUBD(Z1, Z0, Z0)
+	LEAQ(Mem{Base: SI, Index: R12, Scale: 4}, R9)
+	body()
+	ADDQ(U8(64), RDI)
+	ADDQ(U8(32), RDX)
+	SUBQ(U8(16), RCX)
+	JG(LabelRef("block"))
+	Load(Param("ldx"), RAX)
+	ADDQ(RAX, R14)
+	Load(Param("ldt"), RAX)
+	ADDQ(RAX, RSI)
+	SUBQ(U8(2), R13)
+	SUBQ(U8(1), R15)
+	JG(LabelRef("row"))
+	VZEROUPPER()
+	RET()
+}
+
+func lookRows() {
+	looks("lookRows", " adds to each element of x what the table has for it. It reads up to 15 elements of the table beyond the last one.", func() {
+		VMOVUPS(Mem{Base: R9}, Z2)
+		VPERMPS(Z2, Z0, Z2)
+		VADDPS_Z(Mem{Base: RDI}, Z2, K1, Z2)
+		VMOVUPS(Z2, K1, Mem{Base: RDI})
+	})
+	looks("pickRows", " sets each element of x to what the table has for it. It reads up to 15 elements of the table beyond the last one.", func() {
+		VMOVUPS(Mem{Base: R9}, Z2)
+		VPERMPS(Z2, Z0, Z2)
+		VMOVUPS(Z2, K1, Mem{Base: RDI})
+	})
+	// Runs of equal index are sums of prefixes: those at the ends of the runs, compressed, less the one before. An element of the
+	// table is off by at most 16·2^-24 of the sum of magnitudes in its block.
+	looks("sumRows", " adds each element of x to what the table has for it.", func() {
+		VPXORD(Z3, Z3, Z3)
+		VMOVUPS_Z(Mem{Base: RDI}, K1, Z2)
+		for _, s := range []uint8{1, 2, 4, 8} {
+			VALIGND(U8(16-s), Z3, Z2, Z4)
+			VADDPS(Z4, Z2, Z2)
+		}
+		Comment("A run ends where the next offset differs; the last lane in use ends one too.")
+		VALIGND(U8(1), Z0, Z0, Z1)
+		VPCMPD(U8(4), Z1, Z0, K1, K2)
+		MOVL(R8.As32(), R10.As32())
+		SHRL(U8(1), R10.As32())
+		XORL(R8.As32(), R10.As32())
+		KMOVW(R10.As32(), K3)
+		KORW(K3, K2, K2)
+		VCOMPRESSPS_Z(Z2, K2, Z2)
+		Comment("The number of runs is the last index less the first, plus 1.")
+		MOVQ(U32(16), R10)
+		CMPQ(RCX, R10)
+		CMOVQLT(RCX, R10)
+		MOVWQZX(Mem{Base: DX, Index: R10, Scale: 2, Disp: -2}, R11)
+		SUBQ(R12, R11)
+		ADDQ(U8(1), R11)
+		XORL(R10.As32(), R10.As32())
+		BTSL(R11.As32(), R10.As32())
+		SUBL(U8(1), R10.As32())
+		KMOVW(R10.As32(), K2)
+		VALIGND(U8(15), Z3, Z2, Z4)
+		VSUBPS(Z4, Z2, Z2)
+		VADDPS_Z(Mem{Base: R9}, Z2, K2, Z2)
+		VMOVUPS(Z2, K2, Mem{Base: R9})
+	})
+}
