@@ -4,11 +4,6 @@
 
 package avx2
 
-// philoxWords writes the words of consecutive calls, 32 a group.
-//
-//go:noescape
-func philoxWords(dst *uint32, groups int, call uint64, step uint32, site uint32, key0 uint32, key1 uint32)
-
 // philoxDropout sets dst = src·scale where the word of the element is at least threshold, else 0, 32 elements a group.
 //
 //go:noescape
@@ -18,3 +13,8 @@ func philoxDropout(dst *float32, src *float32, groups int, call uint64, step uin
 //
 //go:noescape
 func philoxKeep(dst *byte, groups int, call uint64, step uint32, site uint32, key0 uint32, key1 uint32, threshold uint32)
+
+// philoxDropoutHalves sets dst = src·scale where the half-word of the element is at least threshold, else 0, 64 elements a group.
+//
+//go:noescape
+func philoxDropoutHalves(dst *float32, src *float32, groups int, call uint64, step uint32, site uint32, key0 uint32, key1 uint32, threshold uint32, scale float32)

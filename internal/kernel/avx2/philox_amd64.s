@@ -10,301 +10,6 @@ DATA order<>+16(SB)/8, $0x0000000000000001
 DATA order<>+24(SB)/8, $0x0000000000000003
 GLOBL order<>(SB), RODATA|NOPTR, $32
 
-// func philoxWords(dst *uint32, groups int, call uint64, step uint32, site uint32, key0 uint32, key1 uint32)
-// Requires: AVX, AVX2
-TEXT ·philoxWords(SB), NOSPLIT, $672-40
-	MOVQ         dst+0(FP), DI
-	MOVQ         groups+8(FP), CX
-	MOVQ         call+16(FP), R8
-	MOVL         step+24(FP), R10
-	MOVL         site+28(FP), R9
-	MOVL         key0+32(FP), R14
-	MOVL         key1+36(FP), R11
-	MOVL         $0xd2511f53, BX
-	VMOVQ        BX, X11
-	VPBROADCASTQ X11, Y11
-	MOVL         $0xcd9e8d57, BX
-	VMOVQ        BX, X12
-	VPBROADCASTQ X12, Y12
-
-	// The first round: low half of the product, upper half with key 0, site with key 1.
-	IMULQ        R10, BX
-	XORL         R11, R9
-	MOVL         BX, R12
-	SHRQ         $0x20, BX
-	XORL         R14, BX
-	VMOVQ        BX, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, (SP)
-	VMOVQ        R12, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 32(SP)
-	VMOVQ        R9, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 640(SP)
-	ADDL         $0x9e3779b9, R14
-	VMOVQ        R14, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 64(SP)
-	ADDL         $0xbb67ae85, R11
-	VMOVQ        R11, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 96(SP)
-	ADDL         $0x9e3779b9, R14
-	VMOVQ        R14, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 128(SP)
-	ADDL         $0xbb67ae85, R11
-	VMOVQ        R11, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 160(SP)
-	ADDL         $0x9e3779b9, R14
-	VMOVQ        R14, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 192(SP)
-	ADDL         $0xbb67ae85, R11
-	VMOVQ        R11, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 224(SP)
-	ADDL         $0x9e3779b9, R14
-	VMOVQ        R14, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 256(SP)
-	ADDL         $0xbb67ae85, R11
-	VMOVQ        R11, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 288(SP)
-	ADDL         $0x9e3779b9, R14
-	VMOVQ        R14, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 320(SP)
-	ADDL         $0xbb67ae85, R11
-	VMOVQ        R11, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 352(SP)
-	ADDL         $0x9e3779b9, R14
-	VMOVQ        R14, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 384(SP)
-	ADDL         $0xbb67ae85, R11
-	VMOVQ        R11, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 416(SP)
-	ADDL         $0x9e3779b9, R14
-	VMOVQ        R14, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 448(SP)
-	ADDL         $0xbb67ae85, R11
-	VMOVQ        R11, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 480(SP)
-	ADDL         $0x9e3779b9, R14
-	VMOVQ        R14, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 512(SP)
-	ADDL         $0xbb67ae85, R11
-	VMOVQ        R11, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 544(SP)
-	ADDL         $0x9e3779b9, R14
-	VMOVQ        R14, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 576(SP)
-	ADDL         $0xbb67ae85, R11
-	VMOVQ        R11, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      Y0, 608(SP)
-
-group:
-	SUBQ         $0x01, CX
-	JL           end
-	VMOVQ        R8, X0
-	VPBROADCASTQ X0, Y0
-	VPADDQ       order<>+0(SB), Y0, Y0
-	ADDQ         $0x04, R8
-	VMOVQ        R8, X4
-	VPBROADCASTQ X4, Y4
-	VPADDQ       order<>+0(SB), Y4, Y4
-	ADDQ         $0x04, R8
-	VPMULUDQ     Y11, Y0, Y3
-	VPSRLQ       $0x20, Y0, Y1
-	VPXOR        (SP), Y1, Y0
-	VMOVDQU      32(SP), Y1
-	VPSHUFD      $0xb1, Y3, Y2
-	VPXOR        640(SP), Y2, Y2
-	VPMULUDQ     Y11, Y4, Y7
-	VPSRLQ       $0x20, Y4, Y5
-	VPXOR        (SP), Y5, Y4
-	VMOVDQU      32(SP), Y5
-	VPSHUFD      $0xb1, Y7, Y6
-	VPXOR        640(SP), Y6, Y6
-	VPMULUDQ     Y11, Y0, Y8
-	VPMULUDQ     Y12, Y2, Y9
-	VPSHUFD      $0xb1, Y9, Y0
-	VPSHUFD      $0xb1, Y8, Y2
-	VPXOR        64(SP), Y1, Y1
-	VPXOR        Y1, Y0, Y0
-	VPXOR        96(SP), Y3, Y3
-	VPXOR        Y3, Y2, Y2
-	VPMULUDQ     Y11, Y4, Y10
-	VPMULUDQ     Y12, Y6, Y1
-	VPSHUFD      $0xb1, Y1, Y4
-	VPSHUFD      $0xb1, Y10, Y6
-	VPXOR        64(SP), Y5, Y5
-	VPXOR        Y5, Y4, Y4
-	VPXOR        96(SP), Y7, Y7
-	VPXOR        Y7, Y6, Y6
-	VPMULUDQ     Y11, Y0, Y3
-	VPMULUDQ     Y12, Y2, Y5
-	VPSHUFD      $0xb1, Y5, Y0
-	VPSHUFD      $0xb1, Y3, Y2
-	VPXOR        128(SP), Y9, Y9
-	VPXOR        Y9, Y0, Y0
-	VPXOR        160(SP), Y8, Y8
-	VPXOR        Y8, Y2, Y2
-	VPMULUDQ     Y11, Y4, Y7
-	VPMULUDQ     Y12, Y6, Y9
-	VPSHUFD      $0xb1, Y9, Y4
-	VPSHUFD      $0xb1, Y7, Y6
-	VPXOR        128(SP), Y1, Y1
-	VPXOR        Y1, Y4, Y4
-	VPXOR        160(SP), Y10, Y10
-	VPXOR        Y10, Y6, Y6
-	VPMULUDQ     Y11, Y0, Y8
-	VPMULUDQ     Y12, Y2, Y1
-	VPSHUFD      $0xb1, Y1, Y0
-	VPSHUFD      $0xb1, Y8, Y2
-	VPXOR        192(SP), Y5, Y5
-	VPXOR        Y5, Y0, Y0
-	VPXOR        224(SP), Y3, Y3
-	VPXOR        Y3, Y2, Y2
-	VPMULUDQ     Y11, Y4, Y10
-	VPMULUDQ     Y12, Y6, Y5
-	VPSHUFD      $0xb1, Y5, Y4
-	VPSHUFD      $0xb1, Y10, Y6
-	VPXOR        192(SP), Y9, Y9
-	VPXOR        Y9, Y4, Y4
-	VPXOR        224(SP), Y7, Y7
-	VPXOR        Y7, Y6, Y6
-	VPMULUDQ     Y11, Y0, Y3
-	VPMULUDQ     Y12, Y2, Y9
-	VPSHUFD      $0xb1, Y9, Y0
-	VPSHUFD      $0xb1, Y3, Y2
-	VPXOR        256(SP), Y1, Y1
-	VPXOR        Y1, Y0, Y0
-	VPXOR        288(SP), Y8, Y8
-	VPXOR        Y8, Y2, Y2
-	VPMULUDQ     Y11, Y4, Y7
-	VPMULUDQ     Y12, Y6, Y1
-	VPSHUFD      $0xb1, Y1, Y4
-	VPSHUFD      $0xb1, Y7, Y6
-	VPXOR        256(SP), Y5, Y5
-	VPXOR        Y5, Y4, Y4
-	VPXOR        288(SP), Y10, Y10
-	VPXOR        Y10, Y6, Y6
-	VPMULUDQ     Y11, Y0, Y8
-	VPMULUDQ     Y12, Y2, Y5
-	VPSHUFD      $0xb1, Y5, Y0
-	VPSHUFD      $0xb1, Y8, Y2
-	VPXOR        320(SP), Y9, Y9
-	VPXOR        Y9, Y0, Y0
-	VPXOR        352(SP), Y3, Y3
-	VPXOR        Y3, Y2, Y2
-	VPMULUDQ     Y11, Y4, Y10
-	VPMULUDQ     Y12, Y6, Y9
-	VPSHUFD      $0xb1, Y9, Y4
-	VPSHUFD      $0xb1, Y10, Y6
-	VPXOR        320(SP), Y1, Y1
-	VPXOR        Y1, Y4, Y4
-	VPXOR        352(SP), Y7, Y7
-	VPXOR        Y7, Y6, Y6
-	VPMULUDQ     Y11, Y0, Y3
-	VPMULUDQ     Y12, Y2, Y1
-	VPSHUFD      $0xb1, Y1, Y0
-	VPSHUFD      $0xb1, Y3, Y2
-	VPXOR        384(SP), Y5, Y5
-	VPXOR        Y5, Y0, Y0
-	VPXOR        416(SP), Y8, Y8
-	VPXOR        Y8, Y2, Y2
-	VPMULUDQ     Y11, Y4, Y7
-	VPMULUDQ     Y12, Y6, Y5
-	VPSHUFD      $0xb1, Y5, Y4
-	VPSHUFD      $0xb1, Y7, Y6
-	VPXOR        384(SP), Y9, Y9
-	VPXOR        Y9, Y4, Y4
-	VPXOR        416(SP), Y10, Y10
-	VPXOR        Y10, Y6, Y6
-	VPMULUDQ     Y11, Y0, Y8
-	VPMULUDQ     Y12, Y2, Y9
-	VPSHUFD      $0xb1, Y9, Y0
-	VPSHUFD      $0xb1, Y8, Y2
-	VPXOR        448(SP), Y1, Y1
-	VPXOR        Y1, Y0, Y0
-	VPXOR        480(SP), Y3, Y3
-	VPXOR        Y3, Y2, Y2
-	VPMULUDQ     Y11, Y4, Y10
-	VPMULUDQ     Y12, Y6, Y1
-	VPSHUFD      $0xb1, Y1, Y4
-	VPSHUFD      $0xb1, Y10, Y6
-	VPXOR        448(SP), Y5, Y5
-	VPXOR        Y5, Y4, Y4
-	VPXOR        480(SP), Y7, Y7
-	VPXOR        Y7, Y6, Y6
-	VPMULUDQ     Y11, Y0, Y3
-	VPMULUDQ     Y12, Y2, Y5
-	VPSHUFD      $0xb1, Y5, Y0
-	VPSHUFD      $0xb1, Y3, Y2
-	VPXOR        512(SP), Y9, Y9
-	VPXOR        Y9, Y0, Y0
-	VPXOR        544(SP), Y8, Y8
-	VPXOR        Y8, Y2, Y2
-	VPMULUDQ     Y11, Y4, Y7
-	VPMULUDQ     Y12, Y6, Y9
-	VPSHUFD      $0xb1, Y9, Y4
-	VPSHUFD      $0xb1, Y7, Y6
-	VPXOR        512(SP), Y1, Y1
-	VPXOR        Y1, Y4, Y4
-	VPXOR        544(SP), Y10, Y10
-	VPXOR        Y10, Y6, Y6
-	VPMULUDQ     Y11, Y0, Y8
-	VPMULUDQ     Y12, Y2, Y1
-	VPSHUFD      $0xb1, Y1, Y0
-	VPSHUFD      $0xb1, Y8, Y2
-	VPXOR        576(SP), Y5, Y5
-	VPXOR        Y5, Y0, Y0
-	VPXOR        608(SP), Y3, Y3
-	VPXOR        Y3, Y2, Y2
-	VPMULUDQ     Y11, Y4, Y10
-	VPMULUDQ     Y12, Y6, Y5
-	VPSHUFD      $0xb1, Y5, Y4
-	VPSHUFD      $0xb1, Y10, Y6
-	VPXOR        576(SP), Y9, Y9
-	VPXOR        Y9, Y4, Y4
-	VPXOR        608(SP), Y7, Y7
-	VPXOR        Y7, Y6, Y6
-	VPSLLQ       $0x20, Y1, Y1
-	VPSLLQ       $0x20, Y8, Y8
-	VPBLENDD     $0xaa, Y1, Y0, Y0
-	VPBLENDD     $0xaa, Y8, Y2, Y2
-	VPUNPCKHQDQ  Y2, Y0, Y1
-	VPUNPCKLQDQ  Y2, Y0, Y0
-	VMOVUPS      Y0, (DI)
-	VMOVUPS      Y1, 32(DI)
-	VPSLLQ       $0x20, Y5, Y5
-	VPSLLQ       $0x20, Y10, Y10
-	VPBLENDD     $0xaa, Y5, Y4, Y4
-	VPBLENDD     $0xaa, Y10, Y6, Y6
-	VPUNPCKHQDQ  Y6, Y4, Y5
-	VPUNPCKLQDQ  Y6, Y4, Y4
-	VMOVUPS      Y4, 64(DI)
-	VMOVUPS      Y5, 96(DI)
-	ADDQ         $0x00000080, DI
-	JMP          group
-
-end:
-	VZEROUPPER
-	RET
-
 // func philoxDropout(dst *float32, src *float32, groups int, call uint64, step uint32, site uint32, key0 uint32, key1 uint32, threshold uint32, scale float32)
 // Requires: AVX, AVX2
 TEXT ·philoxDropout(SB), NOSPLIT, $672-56
@@ -922,6 +627,347 @@ group:
 	VMOVMSKPS    Y5, BX
 	MOVB         BL, 3(DI)
 	ADDQ         $0x00000004, DI
+	JMP          group
+
+end:
+	VZEROUPPER
+	RET
+
+// func philoxDropoutHalves(dst *float32, src *float32, groups int, call uint64, step uint32, site uint32, key0 uint32, key1 uint32, threshold uint32, scale float32)
+// Requires: AVX, AVX2
+TEXT ·philoxDropoutHalves(SB), NOSPLIT, $672-56
+	MOVQ         dst+0(FP), DI
+	MOVQ         src+8(FP), SI
+	MOVQ         groups+16(FP), CX
+	MOVQ         call+24(FP), R8
+	MOVL         step+32(FP), R10
+	MOVL         site+36(FP), R9
+	MOVL         key0+40(FP), R14
+	MOVL         key1+44(FP), R11
+	MOVL         $0xd2511f53, BX
+	VMOVQ        BX, X11
+	VPBROADCASTQ X11, Y11
+	MOVL         $0xcd9e8d57, BX
+	VMOVQ        BX, X12
+	VPBROADCASTQ X12, Y12
+
+	// The first round: low half of the product, upper half with key 0, site with key 1.
+	IMULQ        R10, BX
+	XORL         R11, R9
+	MOVL         BX, R12
+	SHRQ         $0x20, BX
+	XORL         R14, BX
+	VMOVQ        BX, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, (SP)
+	VMOVQ        R12, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 32(SP)
+	VMOVQ        R9, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 640(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 64(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 96(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 128(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 160(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 192(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 224(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 256(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 288(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 320(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 352(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 384(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 416(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 448(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 480(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 512(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 544(SP)
+	ADDL         $0x9e3779b9, R14
+	VMOVQ        R14, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 576(SP)
+	ADDL         $0xbb67ae85, R11
+	VMOVQ        R11, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      Y0, 608(SP)
+	VBROADCASTSS scale+52(FP), Y13
+	MOVL         threshold+48(FP), BX
+	VMOVD        BX, X14
+	VPBROADCASTW X14, Y14
+
+group:
+	SUBQ         $0x01, CX
+	JL           end
+	VMOVQ        R8, X0
+	VPBROADCASTQ X0, Y0
+	VPADDQ       order<>+0(SB), Y0, Y0
+	ADDQ         $0x04, R8
+	VMOVQ        R8, X4
+	VPBROADCASTQ X4, Y4
+	VPADDQ       order<>+0(SB), Y4, Y4
+	ADDQ         $0x04, R8
+	VPMULUDQ     Y11, Y0, Y3
+	VPSRLQ       $0x20, Y0, Y1
+	VPXOR        (SP), Y1, Y0
+	VMOVDQU      32(SP), Y1
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        640(SP), Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPSRLQ       $0x20, Y4, Y5
+	VPXOR        (SP), Y5, Y4
+	VMOVDQU      32(SP), Y5
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        640(SP), Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y9
+	VPSHUFD      $0xb1, Y9, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        64(SP), Y1, Y1
+	VPXOR        Y1, Y0, Y0
+	VPXOR        96(SP), Y3, Y3
+	VPXOR        Y3, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y1
+	VPSHUFD      $0xb1, Y1, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        64(SP), Y5, Y5
+	VPXOR        Y5, Y4, Y4
+	VPXOR        96(SP), Y7, Y7
+	VPXOR        Y7, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y3
+	VPMULUDQ     Y12, Y2, Y5
+	VPSHUFD      $0xb1, Y5, Y0
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        128(SP), Y9, Y9
+	VPXOR        Y9, Y0, Y0
+	VPXOR        160(SP), Y8, Y8
+	VPXOR        Y8, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPMULUDQ     Y12, Y6, Y9
+	VPSHUFD      $0xb1, Y9, Y4
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        128(SP), Y1, Y1
+	VPXOR        Y1, Y4, Y4
+	VPXOR        160(SP), Y10, Y10
+	VPXOR        Y10, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y1
+	VPSHUFD      $0xb1, Y1, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        192(SP), Y5, Y5
+	VPXOR        Y5, Y0, Y0
+	VPXOR        224(SP), Y3, Y3
+	VPXOR        Y3, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y5
+	VPSHUFD      $0xb1, Y5, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        192(SP), Y9, Y9
+	VPXOR        Y9, Y4, Y4
+	VPXOR        224(SP), Y7, Y7
+	VPXOR        Y7, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y3
+	VPMULUDQ     Y12, Y2, Y9
+	VPSHUFD      $0xb1, Y9, Y0
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        256(SP), Y1, Y1
+	VPXOR        Y1, Y0, Y0
+	VPXOR        288(SP), Y8, Y8
+	VPXOR        Y8, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPMULUDQ     Y12, Y6, Y1
+	VPSHUFD      $0xb1, Y1, Y4
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        256(SP), Y5, Y5
+	VPXOR        Y5, Y4, Y4
+	VPXOR        288(SP), Y10, Y10
+	VPXOR        Y10, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y5
+	VPSHUFD      $0xb1, Y5, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        320(SP), Y9, Y9
+	VPXOR        Y9, Y0, Y0
+	VPXOR        352(SP), Y3, Y3
+	VPXOR        Y3, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y9
+	VPSHUFD      $0xb1, Y9, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        320(SP), Y1, Y1
+	VPXOR        Y1, Y4, Y4
+	VPXOR        352(SP), Y7, Y7
+	VPXOR        Y7, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y3
+	VPMULUDQ     Y12, Y2, Y1
+	VPSHUFD      $0xb1, Y1, Y0
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        384(SP), Y5, Y5
+	VPXOR        Y5, Y0, Y0
+	VPXOR        416(SP), Y8, Y8
+	VPXOR        Y8, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPMULUDQ     Y12, Y6, Y5
+	VPSHUFD      $0xb1, Y5, Y4
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        384(SP), Y9, Y9
+	VPXOR        Y9, Y4, Y4
+	VPXOR        416(SP), Y10, Y10
+	VPXOR        Y10, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y9
+	VPSHUFD      $0xb1, Y9, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        448(SP), Y1, Y1
+	VPXOR        Y1, Y0, Y0
+	VPXOR        480(SP), Y3, Y3
+	VPXOR        Y3, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y1
+	VPSHUFD      $0xb1, Y1, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        448(SP), Y5, Y5
+	VPXOR        Y5, Y4, Y4
+	VPXOR        480(SP), Y7, Y7
+	VPXOR        Y7, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y3
+	VPMULUDQ     Y12, Y2, Y5
+	VPSHUFD      $0xb1, Y5, Y0
+	VPSHUFD      $0xb1, Y3, Y2
+	VPXOR        512(SP), Y9, Y9
+	VPXOR        Y9, Y0, Y0
+	VPXOR        544(SP), Y8, Y8
+	VPXOR        Y8, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y7
+	VPMULUDQ     Y12, Y6, Y9
+	VPSHUFD      $0xb1, Y9, Y4
+	VPSHUFD      $0xb1, Y7, Y6
+	VPXOR        512(SP), Y1, Y1
+	VPXOR        Y1, Y4, Y4
+	VPXOR        544(SP), Y10, Y10
+	VPXOR        Y10, Y6, Y6
+	VPMULUDQ     Y11, Y0, Y8
+	VPMULUDQ     Y12, Y2, Y1
+	VPSHUFD      $0xb1, Y1, Y0
+	VPSHUFD      $0xb1, Y8, Y2
+	VPXOR        576(SP), Y5, Y5
+	VPXOR        Y5, Y0, Y0
+	VPXOR        608(SP), Y3, Y3
+	VPXOR        Y3, Y2, Y2
+	VPMULUDQ     Y11, Y4, Y10
+	VPMULUDQ     Y12, Y6, Y5
+	VPSHUFD      $0xb1, Y5, Y4
+	VPSHUFD      $0xb1, Y10, Y6
+	VPXOR        576(SP), Y9, Y9
+	VPXOR        Y9, Y4, Y4
+	VPXOR        608(SP), Y7, Y7
+	VPXOR        Y7, Y6, Y6
+	VPSLLQ       $0x20, Y1, Y1
+	VPSLLQ       $0x20, Y8, Y8
+	VPBLENDD     $0xaa, Y1, Y0, Y0
+	VPBLENDD     $0xaa, Y8, Y2, Y2
+	VPUNPCKHQDQ  Y2, Y0, Y1
+	VPUNPCKLQDQ  Y2, Y0, Y0
+	VPMAXUW      Y14, Y0, Y15
+	VPCMPEQW     Y15, Y0, Y0
+	VPMOVSXWD    X0, Y15
+	VMULPS       (SI), Y13, Y3
+	VANDPS       Y15, Y3, Y3
+	VMOVUPS      Y3, (DI)
+	VEXTRACTI128 $0x01, Y0, X0
+	VPMOVSXWD    X0, Y15
+	VMULPS       32(SI), Y13, Y3
+	VANDPS       Y15, Y3, Y3
+	VMOVUPS      Y3, 32(DI)
+	VPMAXUW      Y14, Y1, Y15
+	VPCMPEQW     Y15, Y1, Y1
+	VPMOVSXWD    X1, Y15
+	VMULPS       64(SI), Y13, Y3
+	VANDPS       Y15, Y3, Y3
+	VMOVUPS      Y3, 64(DI)
+	VEXTRACTI128 $0x01, Y1, X1
+	VPMOVSXWD    X1, Y15
+	VMULPS       96(SI), Y13, Y3
+	VANDPS       Y15, Y3, Y3
+	VMOVUPS      Y3, 96(DI)
+	VPSLLQ       $0x20, Y5, Y5
+	VPSLLQ       $0x20, Y10, Y10
+	VPBLENDD     $0xaa, Y5, Y4, Y4
+	VPBLENDD     $0xaa, Y10, Y6, Y6
+	VPUNPCKHQDQ  Y6, Y4, Y5
+	VPUNPCKLQDQ  Y6, Y4, Y4
+	VPMAXUW      Y14, Y4, Y15
+	VPCMPEQW     Y15, Y4, Y4
+	VPMOVSXWD    X4, Y15
+	VMULPS       128(SI), Y13, Y3
+	VANDPS       Y15, Y3, Y3
+	VMOVUPS      Y3, 128(DI)
+	VEXTRACTI128 $0x01, Y4, X4
+	VPMOVSXWD    X4, Y15
+	VMULPS       160(SI), Y13, Y3
+	VANDPS       Y15, Y3, Y3
+	VMOVUPS      Y3, 160(DI)
+	VPMAXUW      Y14, Y5, Y15
+	VPCMPEQW     Y15, Y5, Y5
+	VPMOVSXWD    X5, Y15
+	VMULPS       192(SI), Y13, Y3
+	VANDPS       Y15, Y3, Y3
+	VMOVUPS      Y3, 192(DI)
+	VEXTRACTI128 $0x01, Y5, X5
+	VPMOVSXWD    X5, Y15
+	VMULPS       224(SI), Y13, Y3
+	VANDPS       Y15, Y3, Y3
+	VMOVUPS      Y3, 224(DI)
+	ADDQ         $0x00000100, DI
+	ADDQ         $0x00000100, SI
 	JMP          group
 
 end:

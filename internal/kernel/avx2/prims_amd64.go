@@ -99,7 +99,7 @@ func adamW(w, g, m, v []float32, c *blocked.AdamWScalars) {
 	vecAdamW(ptr(w), at(g, w), at(m, w), at(v, w), c.Keep, c.Clip, c.OneB1, c.Beta2, c.OneB2, c.Rate, c.Root, c.Eps, len(w))
 }
 
-// groupCalls is how many Philox calls one group of philoxWords and philoxDropout makes.
+// groupCalls is how many Philox calls one group of philoxDropout and philoxDropoutHalves makes.
 const groupCalls = 8
 
 // dropout is blocked.Prims.Dropout: whole groups in place, the rest through a buffer.
@@ -124,20 +124,23 @@ func dropout(dst, src []float32, element uint64, c blocked.Counter, threshold ui
 	copy(dst, last[:])
 }
 
-// dropoutHalf is blocked.Prims.DropoutHalf, by groups of words.
+// dropoutHalf is blocked.Prims.DropoutHalf: whole groups in place, the rest through a buffer.
 func dropoutHalf(dst, src []float32, call uint64, c blocked.Counter, threshold uint32, scale float32) {
 	src = src[:len(dst)]
-	var words [4 * groupCalls]uint32
-	for len(dst) > 0 {
-		philoxWords(&words[0], 1, call, c.Step, c.Site, c.Key[0], c.Key[1])
-		n := min(len(dst), 8*groupCalls)
-		for i := range n {
-			if words[i/2]>>(16*(i&1))&0xffff >= threshold {
-				dst[i] = src[i] * scale
-			} else {
-				dst[i] = 0
-			}
-		}
-		dst, src, call = dst[n:], src[n:], call+groupCalls
+	if threshold > 0xffff { // drops all
+		clear(dst)
+		return
 	}
+	const group = 8 * groupCalls
+	if groups := len(dst) / group; groups > 0 {
+		philoxDropoutHalves(ptr(dst), ptr(src), groups, call, c.Step, c.Site, c.Key[0], c.Key[1], threshold, scale)
+		dst, src, call = dst[groups*group:], src[groups*group:], call+uint64(groups)*groupCalls
+	}
+	if len(dst) == 0 {
+		return
+	}
+	var last [group]float32
+	copy(last[:], src)
+	philoxDropoutHalves(&last[0], &last[0], 1, call, c.Step, c.Site, c.Key[0], c.Key[1], threshold, scale)
+	copy(dst, last[:])
 }

@@ -4,11 +4,6 @@
 
 package avx512
 
-// philoxWords writes the words of consecutive calls, 64 a group.
-//
-//go:noescape
-func philoxWords(dst *uint32, groups int, call uint64, step uint32, site uint32, key0 uint32, key1 uint32)
-
 // philoxDropout sets dst = src·scale where the word of the element is at least threshold, else 0, 128 elements a group.
 //
 //go:noescape

@@ -102,11 +102,8 @@ func adamW(w, g, m, v []float32, c *blocked.AdamWScalars) {
 	vecAdamW(ptr(w), at(g, w), at(m, w), at(v, w), c.Keep, c.Clip, c.OneB1, c.Beta2, c.OneB2, c.Rate, c.Root, c.Eps, len(w))
 }
 
-// groupCalls is how many Philox calls one group of philoxDropout and philoxKeep makes, wordCalls one of philoxWords.
-const (
-	groupCalls = 32
-	wordCalls  = 16
-)
+// groupCalls is how many Philox calls one group of philoxDropout and philoxKeep makes.
+const groupCalls = 32
 
 // dropout is blocked.Prims.Dropout: whole groups in place, the rest through a buffer.
 func dropout(dst, src []float32, element uint64, c blocked.Counter, threshold uint32, scale float32) {

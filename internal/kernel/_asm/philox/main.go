@@ -33,17 +33,15 @@ func main() {
 	wide := *isa == "avx512"
 	g := &generator{wide: wide, calls: 4, chain: make([][4]VecPhysical, 2)}
 	if wide {
-		g.calls = 8
+		g.calls, g.chain = 8, make([][4]VecPhysical, 4)
 	}
 	g.tables()
-	g.words()
-	if wide {
-		g.chain = make([][4]VecPhysical, 4)
-	}
 	g.dropout()
 	g.keep()
 	if wide {
 		g.halves()
+	} else {
+		g.dropoutHalves()
 	}
 	Generate()
 }
@@ -272,18 +270,6 @@ func (g *generator) groups(n Register, body func(i int, w VecPhysical), pointers
 
 // perGroup is the number of words of a group.
 func (g *generator) perGroup() int { return len(g.chain) * g.calls * 4 }
-
-func (g *generator) words() {
-	TEXT("philoxWords", NOSPLIT, "func(dst *uint32, groups int, call uint64, step, site, key0, key1 uint32)")
-	Pragma("noescape")
-	Doc("philoxWords writes the words of consecutive calls, " + strconv.Itoa(g.perGroup()) + " a group.")
-	dst := Load(Param("dst"), RDI)
-	groups := Load(Param("groups"), RCX)
-	g.begin()
-	g.groups(groups, func(i int, w VecPhysical) {
-		VMOVUPS(w, Mem{Base: dst, Disp: i * g.calls * 8})
-	}, []Register{dst}, 4*g.perGroup())
-}
 
 // broadcastArg puts a parameter of 32 bits into every lane.
 func broadcastArg(name string, to VecPhysical) {
