@@ -51,13 +51,7 @@ func addHalfTo(dst []float32, src []bf16.BF16) {
 	portable.Rows.AddTo(dst[n:], src[n:])
 }
 
-func prefetchRow(v blocked.Values) {
-	if v.BF16 != nil {
-		prefetch((*byte)(unsafe.Pointer(unsafe.SliceData(v.BF16))), 2*len(v.BF16))
-		return
-	}
-	prefetch((*byte)(unsafe.Pointer(unsafe.SliceData(v.F32))), 4*len(v.F32))
-}
+func prefetchRow(x unsafe.Pointer, bytes int) { prefetch((*byte)(x), bytes) }
 
 func addDouble(dst []float64, src []float32) {
 	n := len(dst) &^ 15
@@ -92,69 +86,58 @@ func keep(dst []byte, call uint64, c blocked.Counter, threshold uint32) {
 // normLoop is blocked.RowLoops.Norm: the sum of the row as it is made, its deviation, the result.
 func normLoop(r *blocked.NormRow) {
 	n := len(r.Gamma)
-	s, out := fptr(r.Sum, n), r.Out
-	sum := inputLoop(r, n)
-	r.Mean = sum / float32(n)
+	s := fptr(r.Sum, n)
+	r.Mean = inputLoop(r, s, n) / float32(n)
 	r.RStd = 1 / float32(math.Sqrt(float64(vecDeviation(s, r.Mean, n)/float32(n)+r.Eps)))
-	if out.BF16 != nil {
-		vecNormApply16(hptr(out.BF16, n), s, ptr(r.Gamma), fptr(r.Beta, n), r.Mean, r.RStd, n)
+	if r.Out.BF16 != nil {
+		vecNormApply16(hptr(r.Out.BF16, n), s, ptr(r.Gamma), fptr(r.Beta, n), r.Mean, r.RStd, n)
 		return
 	}
-	vecNormApply(fptr(out.F32, n), s, ptr(r.Gamma), fptr(r.Beta, n), r.Mean, r.RStd, n)
+	vecNormApply(fptr(r.Out.F32, n), s, ptr(r.Gamma), fptr(r.Beta, n), r.Mean, r.RStd, n)
 }
 
-// inputLoop fills r.Sum and returns what it adds up to.
-func inputLoop(r *blocked.NormRow, n int) float32 {
-	s := fptr(r.Sum, n)
-	if len(r.Keep) > 0 {
-		_ = r.Keep[(n-1)/8]
+// inputLoop fills s, r.Sum, and returns what it adds up to.
+func inputLoop(r *blocked.NormRow, s *float32, n int) float32 {
+	if r.Keep != nil {
+		keep := &r.Keep[:(n+7)/8][0]
+		if r.X.BF16 == nil {
+			return vecKeepAdd(s, fptr(r.X.F32, n), fptr(r.Res.F32, n), keep, r.Scale, n)
+		}
+		return vecKeepAdd16(s, hptr(r.X.BF16, n), hptr(r.Res.BF16, n), keep, r.Scale, n)
 	}
-	switch x := r.X; {
-	case x.BF16 == nil && r.Keep == nil:
-		return vecAddSum(s, fptr(x.F32, n), fptr(r.Res.F32, n), n)
-	case x.BF16 == nil:
-		return vecKeepAdd(s, fptr(x.F32, n), fptr(r.Res.F32, n), &r.Keep[0], r.Scale, n)
-	case r.Res.BF16 == nil:
-		return vecWidenSum16(s, hptr(x.BF16, n), n)
-	case r.Keep == nil:
-		return vecAddSum16(s, hptr(x.BF16, n), hptr(r.Res.BF16, n), n)
-	default:
-		return vecKeepAdd16(s, hptr(x.BF16, n), hptr(r.Res.BF16, n), &r.Keep[0], r.Scale, n)
+	if r.Res.BF16 == nil {
+		return vecWidenSum16(s, hptr(r.X.BF16, n), n)
 	}
+	return vecAddSum16(s, hptr(r.X.BF16, n), hptr(r.Res.BF16, n), n)
 }
 
 // normGradLoop is blocked.RowLoops.NormGrad: the row again, the sums, the gradients.
 func normGradLoop(r *blocked.NormRow) {
 	n := len(r.Gamma)
-	inputLoop(r, n)
 	s, gamma, mean, rstd := fptr(r.Sum, n), ptr(r.Gamma), r.Mean, r.RStd
-	to, same := r.DRes, r.DX
-	if to.F32 == nil && to.BF16 == nil {
-		to, same = r.DX, blocked.Values{}
-	}
-	if r.DOut.BF16 != nil {
-		dy := hptr(r.DOut.BF16, n)
-		g, gh := vecNormSums16(s, gamma, dy, fptr(r.DGamma, n), fptr(r.DBeta, n), mean, rstd, n)
+	inputLoop(r, s, n)
+	if r.DOut.BF16 == nil { // with dropout
+		dy := fptr(r.DOut.F32, n)
+		g, gh := vecNormSums(s, gamma, dy, fptr(r.DGamma, n), fptr(r.DBeta, n), mean, rstd, n)
 		g, gh = g/float32(n), gh/float32(n)
 		switch {
-		case to.BF16 == nil:
-		case r.Keep != nil && same.BF16 != nil:
-			vecNormGradKeep16(hptr(to.BF16, n), s, gamma, dy, hptr(same.BF16, n), &r.Keep[0], mean, rstd, g, gh, r.Scale, n)
-		default:
-			vecNormGrad16(hptr(to.BF16, n), s, gamma, dy, mean, rstd, g, gh, n)
-			copy(same.BF16, to.BF16)
+		case r.DX.F32 != nil:
+			vecNormGradKeep(fptr(r.DRes.F32, n), s, gamma, dy, fptr(r.DX.F32, n), &r.Keep[0], mean, rstd, g, gh, r.Scale, n)
+		case r.DRes.F32 != nil:
+			vecNormGrad(fptr(r.DRes.F32, n), s, gamma, dy, mean, rstd, g, gh, n)
 		}
 		return
 	}
-	dy := fptr(r.DOut.F32, n)
-	g, gh := vecNormSums(s, gamma, dy, fptr(r.DGamma, n), fptr(r.DBeta, n), mean, rstd, n)
+	dy := hptr(r.DOut.BF16, n)
+	g, gh := vecNormSums16(s, gamma, dy, fptr(r.DGamma, n), fptr(r.DBeta, n), mean, rstd, n)
 	g, gh = g/float32(n), gh/float32(n)
-	switch {
-	case to.F32 == nil:
-	case r.Keep != nil && same.F32 != nil:
-		vecNormGradKeep(fptr(to.F32, n), s, gamma, dy, fptr(same.F32, n), &r.Keep[0], mean, rstd, g, gh, r.Scale, n)
-	default:
-		vecNormGrad(fptr(to.F32, n), s, gamma, dy, mean, rstd, g, gh, n)
-		copy(same.F32, to.F32)
+	switch dx, dres := r.DX.BF16, r.DRes.BF16; {
+	case dx != nil && dres != nil && r.Keep != nil:
+		vecNormGradKeep16(hptr(dres, n), s, gamma, dy, hptr(dx, n), &r.Keep[0], mean, rstd, g, gh, r.Scale, n)
+	case dres != nil:
+		vecNormGrad16(hptr(dres, n), s, gamma, dy, mean, rstd, g, gh, n)
+		copy(dx, dres)
+	case dx != nil:
+		vecNormGrad16(hptr(dx, n), s, gamma, dy, mean, rstd, g, gh, n)
 	}
 }

@@ -139,11 +139,6 @@ func vecTanhGrad(dst *float32, dy *float32, x *float32, n int)
 //go:noescape
 func vecKeepAdd(dst *float32, x *float32, res *float32, keep *byte, scale float32, n int) float32
 
-// vecAddSum sets dst = x + res and returns the sum.
-//
-//go:noescape
-func vecAddSum(dst *float32, x *float32, res *float32, n int) float32
-
 // vecNormApply sets out = (x − mean)·rstd·gamma + beta.
 //
 //go:noescape

@@ -1,11 +1,16 @@
 package blocked
 
-import "github.com/secencoder/secencoder/internal/kernel"
+import (
+	"unsafe"
+
+	"github.com/secencoder/secencoder/internal/kernel"
+)
 
 // Embed copies rows of tables: 8 to 16 bytes an element, bound by memory. Its gradient is a scatter-add in token order;
 // parts own rows of the tables and columns, not tokens, so that no two of them write one element. A part looks through
 // all ids, a nanosecond each, and then adds its own, a kilobyte each. Rows stand anywhere in the tables: what the processor
-// cannot foresee is prefetched.
+// cannot foresee is prefetched. 8,192 rows of 768 take 0.51 ns an element on one core and 0.29 on two (BF16 0.46 and 0.25),
+// 42 GB/s; column by column over all tokens, two cache lines each, it was 1.1.
 
 const (
 	embedColumns = 256 // of one part of the scatter
@@ -24,13 +29,13 @@ func (k *Kernels) Embed(_ kernel.Stream, a *kernel.EmbedArgs) {
 func (k *Kernels) embedPart(part, w int) {
 	a := k.call.embed
 	t0, t1 := span(part, rowsPerPart, k.h.Tokens())
-	word, ids, out := a.Word.F32(), a.IDs.I32(), valuesOf(a.Out)
+	words, ids, out := single(a.Word.F32()), a.IDs.I32(), valuesOf(a.Out)
 	buf := grow(&k.workers[w].x, a.E)
 	for t := t0; t < t1; t++ {
 		if next := t + embedAhead; next < t1 {
-			k.p.Rows.Prefetch(single(word[int(ids[next])*a.E:][:a.E]))
+			k.prefetch(&words, int(ids[next])*a.E, a.E)
 		}
-		first := word[int(ids[t])*a.E:][:a.E]
+		first := words.F32[int(ids[t])*a.E:][:a.E]
 		if a.Position.Absent() && a.Type.Absent() {
 			if out.BF16 != nil {
 				k.stored(out, t*a.E, first)
@@ -119,27 +124,32 @@ func (k *Kernels) embedGradPart(part, w int) {
 				n++
 			}
 		}
-		d := table.F32()
-		cut := func(i int) ([]float32, Values) {
-			t := int(own[i])
-			return d[rowOf(t)*a.E:][c0:c1], dOut.row(t*a.E+c0, c1-c0)
-		}
+		d := single(table.F32())
 		for i := range n {
 			if next := i + embedAhead; next < n {
-				row, g := cut(next)
-				k.p.Rows.Prefetch(single(row))
-				k.p.Rows.Prefetch(g)
+				k.prefetch(&d, rowOf(int(own[next]))*a.E+c0, c1-c0)
+				k.prefetch(&dOut, int(own[next])*a.E+c0, c1-c0)
 			}
-			k.addRow(cut(i))
+			t := int(own[i])
+			k.addRow(d.F32[rowOf(t)*a.E:][c0:c1], &dOut, t*a.E+c0)
 		}
 	}
 }
 
-// addRow adds g to dst.
-func (k *Kernels) addRow(dst []float32, g Values) {
-	if g.BF16 != nil {
-		k.p.Rows.AddTo(dst, g.BF16)
+// prefetch asks for n elements of v.
+func (k *Kernels) prefetch(v *Values, at, n int) {
+	if v.BF16 != nil {
+		k.p.Rows.Prefetch(unsafe.Pointer(unsafe.SliceData(v.BF16[at:at+n])), 2*n)
 	} else {
-		k.p.Add(dst, dst, g.F32)
+		k.p.Rows.Prefetch(unsafe.Pointer(unsafe.SliceData(v.F32[at:at+n])), 4*n)
+	}
+}
+
+// addRow adds elements of v from at on to dst.
+func (k *Kernels) addRow(dst []float32, v *Values, at int) {
+	if v.BF16 != nil {
+		k.p.Rows.AddTo(dst, v.BF16[at:][:len(dst)])
+	} else {
+		k.p.Add(dst, dst, v.F32[at:][:len(dst)])
 	}
 }

@@ -1,6 +1,10 @@
 package blocked
 
-import "github.com/secencoder/secencoder/internal/bf16"
+import (
+	"unsafe"
+
+	"github.com/secencoder/secencoder/internal/bf16"
+)
 
 // RowLoops are the loops over rows of activations that read or write BF16, or that take several steps of a kernel at once
 // while a row is in L1.
@@ -11,7 +15,7 @@ type RowLoops struct {
 	AddDouble func(dst []float64, src []float32)
 
 	// Prefetch asks for memory that is used soon.
-	Prefetch func(v Values)
+	Prefetch func(x unsafe.Pointer, bytes int)
 
 	// The ones below may be nil: the kernels then go step by step, to the same bits. Rows are a multiple of 16 long.
 
@@ -29,7 +33,7 @@ type RowLoops struct {
 }
 
 // NormRow is a row of LayerNorm or AddNorm, the sum s of x, dropped, and res: out = (s − mean)·rstd·gamma + beta, or its
-// gradient. X, Res, Out, DOut, DX and DRes are all float32 or all BF16.
+// gradient. X, Res, Out, DOut, DX and DRes are all float32 or all BF16; with float32, Keep and Res are set.
 type NormRow struct {
 	X, Res Values // Res absent: LayerNorm
 	Keep   []byte // where x is not dropped; nil: all of it
@@ -49,7 +53,7 @@ type NormRow struct {
 
 // portableRows has no loops of several steps.
 func portableRows() RowLoops {
-	return RowLoops{Add: addBF16, AddTo: addToBF16, AddDouble: addDouble, Prefetch: func(Values) {}}
+	return RowLoops{Add: addBF16, AddTo: addToBF16, AddDouble: addDouble, Prefetch: func(unsafe.Pointer, int) {}}
 }
 
 func addBF16(dst, a, b []bf16.BF16) {
@@ -90,15 +94,14 @@ func narrow(dst []bf16.BF16, src []float32) {
 // absent reports whether the operand was left out.
 func (v Values) absent() bool { return v.F32 == nil && v.BF16 == nil }
 
-// row returns n elements from at.
-func (v Values) row(at, n int) Values {
-	switch {
-	case v.BF16 != nil:
-		return Values{BF16: v.BF16[at:][:n]}
-	case v.F32 != nil:
-		return Values{F32: v.F32[at:][:n]}
+// set makes v elements at … at+n of w. It is field by field: a struct that is stored in parts and then copied whole makes
+// the processor wait for its own stores, 20 ns a row.
+func (v *Values) set(w *Values, at, n int) {
+	if w.BF16 != nil {
+		v.BF16 = w.BF16[at:][:n]
+	} else if w.F32 != nil {
+		v.F32 = w.F32[at:][:n]
 	}
-	return v
 }
 
 // wide returns elements of v as float32: its own, or widened in buf.
@@ -126,7 +129,7 @@ func (k *Kernels) stored(v Values, at int, x []float32) {
 }
 
 // copyFrom copies n elements of another value of the same type.
-func (v Values) copyFrom(at int, from Values, start, n int) {
+func (v *Values) copyFrom(at int, from *Values, start, n int) {
 	if v.BF16 != nil {
 		copy(v.BF16[at:][:n], from.BF16[start:][:n])
 	} else {

@@ -7,7 +7,9 @@ import (
 	"github.com/secencoder/secencoder/internal/kernel"
 )
 
-// All of these move rows and are bound by memory: measured figures stand in the tests' BenchmarkRows.
+// All of these move rows and are bound by memory. 8,192 rows of 768, one core, where the sum of float32 takes 0.29 ns an
+// element (41 GB/s), float32 / BF16: Add 0.29 / 0.14, Gather of 2,050 rows and its gradient 0.08 and 0.14 / 0.04 and 0.06,
+// Pool and its gradient 0.12 and 0.11 / 0.07 and 0.06 (BenchmarkRows).
 
 // Add: out = a + b.
 func (k *Kernels) Add(_ kernel.Stream, a *kernel.AddArgs) {
@@ -45,7 +47,7 @@ func (k *Kernels) gatherPart(part, _ int) {
 	c := &k.call.gather
 	m0, m1 := span(part, rowsPerPart, k.h.MaskedRows())
 	for m, t := range k.h.Masked[m0:m1] {
-		c.to.copyFrom((m0+m)*c.w, c.from, int(t)*c.w, c.w)
+		c.to.copyFrom((m0+m)*c.w, &c.from, int(t)*c.w, c.w)
 	}
 }
 
@@ -57,19 +59,15 @@ func (k *Kernels) GatherGrad(_ kernel.Stream, a *kernel.GatherGradArgs) {
 	k.run(parts(k.h.Tokens(), rowsPerPart), (*Kernels).gatherGradPart)
 }
 
-// gatherGradPart writes some rows of dX, each once: masked tokens ascend.
+// gatherGradPart writes some rows of dX; masked tokens ascend.
 func (k *Kernels) gatherGradPart(part, _ int) {
 	c := &k.call.gather
 	t0, t1 := span(part, rowsPerPart, k.h.Tokens())
+	c.to.clear(t0*c.w, (t1-t0)*c.w)
 	masked := k.h.Masked[:k.h.MaskedRows()]
 	m, _ := slices.BinarySearch(masked, int32(t0))
-	for t := t0; t < t1; t++ {
-		if m < len(masked) && int(masked[m]) == t {
-			c.to.copyFrom(t*c.w, c.from, m*c.w, c.w)
-			m++
-		} else {
-			c.to.clear(t*c.w, c.w)
-		}
+	for ; m < len(masked) && int(masked[m]) < t1; m++ {
+		c.to.copyFrom(int(masked[m])*c.w, &c.from, m*c.w, c.w)
 	}
 }
 
@@ -108,7 +106,7 @@ func (k *Kernels) poolPart(part, w int) {
 		row := c.pooled[p*c.w:][:c.w]
 		clear(row)
 		lo, hi := c.tokens(&k.h, p)
-		k.sumRows(row, &k.workers[w].x, c.rows, lo, hi)
+		k.sumRows(row, &k.workers[w].x, &c.rows, lo, hi)
 		if hi > lo+1 {
 			k.p.Scale(row, row, 1/float32(hi-lo))
 		}
@@ -116,13 +114,13 @@ func (k *Kernels) poolPart(part, w int) {
 }
 
 // sumRows adds rows lo … hi of x, as wide as dst, to dst: float32 over chunks of 64 rows, chunks in order.
-func (k *Kernels) sumRows(dst []float32, buf *[]float32, x Values, lo, hi int) {
+func (k *Kernels) sumRows(dst []float32, buf *[]float32, x *Values, lo, hi int) {
 	width := len(dst)
 	chunk := grow(buf, width)
 	for ; lo < hi; lo += 64 {
 		clear(chunk)
 		for i := lo; i < min(lo+64, hi); i++ {
-			k.addRow(chunk, x.row(i*width, width))
+			k.addRow(chunk, x, i*width)
 		}
 		k.p.Add(dst, dst, chunk)
 	}
@@ -149,7 +147,7 @@ func (k *Kernels) poolGradPart(part, w int) {
 				k.p.Scale(g, c.pooled[p*c.w:][:c.w], 1/float32(hi-lo))
 				k.stored(c.rows, at, g)
 			case t > lo && t < hi:
-				c.rows.copyFrom(at, c.rows, lo*c.w, c.w)
+				c.rows.copyFrom(at, &c.rows, lo*c.w, c.w)
 			default:
 				c.rows.clear(at, c.w)
 			}
