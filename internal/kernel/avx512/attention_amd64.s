@@ -930,7 +930,6 @@ row:
 	MOVQ cols+56(FP), CX
 
 block:
-	// The lanes in use, the first index, the offsets from it, the address of its element.
 	MOVL $0x0000ffff, R8
 	CMPQ CX, $0x10
 	JGE  whole
@@ -980,7 +979,6 @@ row:
 	MOVQ cols+56(FP), CX
 
 block:
-	// The lanes in use, the first index, the offsets from it, the address of its element.
 	MOVL $0x0000ffff, R8
 	CMPQ CX, $0x10
 	JGE  whole
@@ -1021,15 +1019,10 @@ TEXT ·sumRows(SB), NOSPLIT, $0-64
 	MOVQ base+40(FP), R8
 	SHLQ $0x02, R8
 	SUBQ R8, SI
-	MOVQ rows+48(FP), R15
-
-row:
-	MOVQ R14, DI
-	MOVQ R13, DX
+	MOVQ SI, BX
 	MOVQ cols+56(FP), CX
 
 block:
-	// The lanes in use, the first index, the offsets from it, the address of its element.
 	MOVL $0x0000ffff, R8
 	CMPQ CX, $0x10
 	JGE  whole
@@ -1038,7 +1031,13 @@ block:
 	SUBL $0x01, R8
 
 whole:
-	KMOVW        R8, K1
+	KMOVW R8, K1
+	MOVQ  R14, DI
+	MOVQ  R13, DX
+	MOVQ  BX, SI
+	MOVQ  rows+48(FP), R15
+
+row:
 	VPMOVZXWD.Z  (DX), K1, Z0
 	MOVWQZX      (DX), R12
 	VPBROADCASTD R12, Z1
@@ -1080,16 +1079,16 @@ whole:
 	VSUBPS   Z4, Z2, Z2
 	VADDPS.Z (R9), Z2, K2, Z2
 	VMOVUPS  Z2, K2, (R9)
-	ADDQ     $0x40, DI
-	ADDQ     $0x20, DX
-	SUBQ     $0x10, CX
-	JG       block
 	MOVQ     ldx+8(FP), AX
-	ADDQ     AX, R14
+	ADDQ     AX, DI
 	MOVQ     ldt+24(FP), AX
 	ADDQ     AX, SI
-	SUBQ     $0x02, R13
+	SUBQ     $0x02, DX
 	SUBQ     $0x01, R15
 	JG       row
+	ADDQ     $0x40, R14
+	ADDQ     $0x20, R13
+	SUBQ     $0x10, CX
+	JG       block
 	VZEROUPPER
 	RET

@@ -10,9 +10,9 @@ import (
 // of the next row begins one before. The index rises by 0 or 1 from one element to the next, so 16 neighbours of x belong to at
 // most 16 neighbours of the table, which one permutation deals out, or one compression collects.
 //
-// Registers: DI x, DX index, CX elements left, in the row; SI the row of the table; R14, R13 the rows of x and the index, R15
-// rows left.
-func looks(name, doc string, body func()) {
+// Registers: DI x, DX index, SI table, CX columns left, R15 rows left, R8 and K1 the lanes in use.
+
+func begin(name, doc string) {
 	TEXT(name, NOSPLIT, "func(x *float32, ldx int, table *float32, ldt int, index *int16, base, rows, cols int)")
 	Pragma("noescape")
 	Doc(name + doc)
@@ -22,13 +22,10 @@ func looks(name, doc string, body func()) {
 	Load(Param("base"), R8)
 	SHLQ(U8(2), R8)
 	SUBQ(R8, RSI)
-	Load(Param("rows"), R15)
-	Label("row")
-	MOVQ(R14, RDI)
-	MOVQ(R13, RDX)
-	Load(Param("cols"), RCX)
-	Label("block")
-	Comment("The lanes in use, the first index, the offsets from it, the address of its element.")
+}
+
+// lanes emits the mask of the next 16 columns.
+func lanes() {
 	MOVL(U32(0xffff), R8.As32())
 	CMPQ(RCX, U8(16))
 	JGE(LabelRef("whole"))
@@ -37,11 +34,28 @@ func looks(name, doc string, body func()) {
 	SUBL(U8(1), R8.As32())
 	Label("whole")
 	KMOVW(R8.As32(), K1)
+}
+
+// offsets emits the first index into R12, the offsets from it into Z0, and the address of its element into R9.
+func offsets() {
 	VPMOVZXWD_Z(Mem{Base: DX}, K1, Z0)
 	MOVWQZX(Mem{Base: DX}, R12)
 	VPBROADCASTD(R12.As32(), Z1)
 	VPSUBD(Z1, Z0, Z0)
 	LEAQ(Mem{Base: SI, Index: R12, Scale: 4}, R9)
+}
+
+// byRows goes through one row of a table after the other: they come from memory.
+func byRows(name, doc string, body func()) {
+	begin(name, doc)
+	Load(Param("rows"), R15)
+	Label("row")
+	MOVQ(R14, RDI)
+	MOVQ(R13, RDX)
+	Load(Param("cols"), RCX)
+	Label("block")
+	lanes()
+	offsets()
 	body()
 	ADDQ(U8(64), RDI)
 	ADDQ(U8(32), RDX)
@@ -58,21 +72,51 @@ func looks(name, doc string, body func()) {
 	RET()
 }
 
-func lookRows() {
-	looks("lookRows", " adds to each element of x what the table has for it. It reads up to 15 elements of the table beyond the last one.", func() {
+// byColumns takes 16 columns of all rows and then the next 16: neighbours in a row write the same elements of a table, and would
+// wait for one another.
+func byColumns(name, doc string, body func()) {
+	begin(name, doc)
+	MOVQ(RSI, RBX)
+	Load(Param("cols"), RCX)
+	Label("block")
+	lanes()
+	MOVQ(R14, RDI)
+	MOVQ(R13, RDX)
+	MOVQ(RBX, RSI)
+	Load(Param("rows"), R15)
+	Label("row")
+	offsets()
+	body()
+	Load(Param("ldx"), RAX)
+	ADDQ(RAX, RDI)
+	Load(Param("ldt"), RAX)
+	ADDQ(RAX, RSI)
+	SUBQ(U8(2), RDX)
+	SUBQ(U8(1), R15)
+	JG(LabelRef("row"))
+	ADDQ(U8(64), R14)
+	ADDQ(U8(32), R13)
+	SUBQ(U8(16), RCX)
+	JG(LabelRef("block"))
+	VZEROUPPER()
+	RET()
+}
+
+func looks() {
+	byRows("lookRows", " adds to each element of x what the table has for it. It reads up to 15 elements of the table beyond the last one.", func() {
 		VMOVUPS(Mem{Base: R9}, Z2)
 		VPERMPS(Z2, Z0, Z2)
 		VADDPS_Z(Mem{Base: RDI}, Z2, K1, Z2)
 		VMOVUPS(Z2, K1, Mem{Base: RDI})
 	})
-	looks("pickRows", " sets each element of x to what the table has for it. It reads up to 15 elements of the table beyond the last one.", func() {
+	byRows("pickRows", " sets each element of x to what the table has for it. It reads up to 15 elements of the table beyond the last one.", func() {
 		VMOVUPS(Mem{Base: R9}, Z2)
 		VPERMPS(Z2, Z0, Z2)
 		VMOVUPS(Z2, K1, Mem{Base: RDI})
 	})
 	// Runs of equal index are sums of prefixes: those at the ends of the runs, compressed, less the one before. An element of the
 	// table is off by at most 16·2^-24 of the sum of magnitudes in its block.
-	looks("sumRows", " adds each element of x to what the table has for it.", func() {
+	byColumns("sumRows", " adds each element of x to what the table has for it.", func() {
 		VPXORD(Z3, Z3, Z3)
 		VMOVUPS_Z(Mem{Base: RDI}, K1, Z2)
 		for _, s := range []uint8{1, 2, 4, 8} {

@@ -31,7 +31,7 @@ func main() {
 	grad()
 	addRows()
 	fetchRows()
-	lookRows()
+	looks()
 	Generate()
 }
 
