@@ -131,15 +131,15 @@ func (k *Kernels) dzPart(part, w int) {
 				k.p.Rows.GeluGrad(c.dz.BF16[at:][:width], c.dy.BF16[at:][:width], c.pre.BF16[at:][:width], to)
 				continue
 			}
-			row := k.wide(c.dy, at, width, buf)
-			if !c.dz.absent() {
-				dz := c.dz.dest(at, width, buf)
-				k.p.ActGrad(c.act, dz, row, k.wide(c.pre, at, width, buf[dzWidth:]))
-				k.stored(c.dz, at, dz)
-				row = dz
+			if c.dz.absent() { // dY is dZ: sums alone
+				k.addRow(sums[j0:][:width], &c.dy, at)
+				continue
 			}
+			dz := c.dz.dest(at, width, buf)
+			k.p.ActGrad(c.act, dz, k.wide(c.dy, at, width, buf), k.wide(c.pre, at, width, buf[dzWidth:]))
+			k.stored(c.dz, at, dz)
 			if sums != nil {
-				k.p.Add(sums[j0:][:width], sums[j0:][:width], row)
+				k.p.Add(sums[j0:][:width], sums[j0:][:width], dz)
 			}
 		}
 	}
