@@ -37,7 +37,7 @@ func attentions(s *suite, f func(i int, p *attention)) {
 	}
 	// Tile edges, and enough tokens for sums over several runs of pieces.
 	sizes = append(sizes, size{[]int{111}, 1, 8, 8, 32}, size{[]int{112}, 2, 4, 256, 512}, size{[]int{113, 1}, 1, 9, 8, 32}, size{[]int{225}, 1, 8, 64, 100},
-		size{slices.Repeat([]int{50}, 13), 2, 8, 16, 40}, size{slices.Repeat([]int{55}, 40), 1, 4, 16, 40}, size{[]int{3, 530}, 1, 8, 32, 200}, size{[]int{600}, 1, 4, -1, 90})
+		size{slices.Repeat([]int{50}, 13), 2, 8, 16, 40}, size{slices.Repeat([]int{55}, 40), 1, 4, 16, 40}, size{[]int{3, 530}, 1, 8, 32, 200}, size{[]int{600}, 1, 4, -1, 90}, size{[]int{520}, 1, 8, 256, 512})
 	for n := range 41 {
 		sizes = append(sizes, size{[]int{n + 1}, 1 + n%2, 1 + n, 8, 12}, size{[]int{3, 41 - n}, 2, 8, []int{16, -1}[n%2], 20})
 	}

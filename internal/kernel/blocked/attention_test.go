@@ -133,6 +133,12 @@ func TestAttentionLengths(t *testing.T) {
 			}
 			c.check(t, k, reference)
 		}
+		for i, n := range []int{560, 900} { // more slots in use than windows are wide
+			if p.Name != "portable" && !testing.Short() {
+				c := attentionCase{lengths: []int{n, 5}, heads: 1, d: 5, buckets: -1, maxRelative: 600, c2p: true, p2c: true, half: i > 0, seed: uint64(n)}
+				c.check(t, k, reference)
+			}
+		}
 	}
 }
 
