@@ -34,10 +34,10 @@ import (
 // Measured on one core of a shared AMD EPYC of family 26 (Zen 5), by processor time, best slices, one piece, 12 heads of 64;
 // GFLOP/s of encoder counts (4·N·H and 4·W·H a token forward, 2.5 and 3 times that backward) and share of the multipliers:
 //
-//	tokens      float32 forward, backward    BF16 forward, backward    float32, dropout of 0.1
-//	512         182 (72 %), 169 (66 %)       300 (62 %), 269 (56 %)    172, 170
-//	2,048       169 (70 %), 151 (62 %)       287 (60 %), 244 (51 %)    160, 145
-//	8,192       177 (75 %), 174 (72 %)       312 (64 %), 293 (62 %)    164, 160
+//	tokens      float32 forward, backward    BF16 forward, backward    with dropout of 0.1: float32, BF16
+//	512         178 (73 %), 174 (71 %)       307 (60 %), 297 (60 %)    170, 169; 284, 292
+//	2,048       170 (71 %), 151 (62 %)       296 (60 %), 258 (52 %)    160, 151; 262, 249
+//	8,192       175 (73 %), 172 (75 %)       313 (64 %), 305 (64 %)    165, 168; 266, 281
 //	48,000      173, 181                     328, 332
 //
 // Of 8,192 tokens forward, products take 79 % of the time, softmax 8 %, bringing P into panels 5 %. What keeps 2,048 tokens
