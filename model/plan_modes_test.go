@@ -12,6 +12,7 @@ import (
 
 	"github.com/secencoder/secencoder/internal/exec"
 	"github.com/secencoder/secencoder/internal/kernel"
+	"github.com/secencoder/secencoder/internal/units"
 )
 
 // Pooling is checked against its words, on the hidden states of ModeHidden.
@@ -329,7 +330,7 @@ func TestMemoryOptions(t *testing.T) {
 		}
 	}
 	o.Memory = fmt.Sprint(bytes["layer"]+p.Bytes()-1, "B")
-	if _, err := Compile(d, c, p, o); !errors.Is(err, exec.ErrDoesNotFit) || !strings.Contains(err.Error(), fmt.Sprint(bytes["layer"]+p.Bytes())) {
+	if _, err := Compile(d, c, p, o); !errors.Is(err, exec.ErrDoesNotFit) || !strings.Contains(err.Error(), units.Count(bytes["layer"]+p.Bytes())) {
 		t.Errorf("a limit below every policy: %v", err)
 	}
 	o.Memory = "much"

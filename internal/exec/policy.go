@@ -6,6 +6,7 @@ import (
 
 	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/internal/op"
+	"github.com/secencoder/secencoder/internal/units"
 	G "gorgonia.org/gorgonia"
 )
 
@@ -61,7 +62,7 @@ func Choose(limit int64, need func(Policy) (int64, error)) (Policy, error) {
 			least = n
 		}
 	}
-	return 0, fmt.Errorf("%w: at least %d bytes are needed, %d may be used", ErrDoesNotFit, least, limit)
+	return 0, fmt.Errorf("%w: at least %s bytes are needed, %s may be used", ErrDoesNotFit, units.Count(least), units.Count(limit))
 }
 
 // again returns the forward units whose results are not kept for the backward pass. What passes from layer to layer is
