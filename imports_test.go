@@ -46,10 +46,13 @@ var house = []room{
 	{"internal/op", []string{"internal/device", "internal/kernel"}, "ops own shapes and gradients; memory and order are the executor's"},
 	{"internal/exec", []string{"internal/op", "internal/device", "internal/kernel"}, "the executor runs ops and knows no model"},
 	{"internal/device", []string{"internal/kernel", "internal/kernel/...", "internal/cuda"}, "a device is a table over kernels"},
+	{"internal/device/gpu", []string{"internal/kernel", "internal/cuda", "internal/cuda/kernels"}, "the table on a GPU sees operands and the driver layer, no other device"},
 	{"internal/device/...", []string{"internal/device", "internal/kernel", "internal/kernel/..."}, "the conformance suite sees kernels and devices only"},
 	{"internal/kernel", nil, "the operand structs stand below every kernel"},
 	{"internal/kernel/blocked", []string{"internal/kernel", "internal/kernel/...", "internal/mmap"}, "what all families share owns their scratch; nothing else there takes memory"},
 	{"internal/kernel/...", []string{"internal/kernel", "internal/kernel/..."}, "kernels know slices, not graphs"},
+	{"internal/cuda", nil, "the driver layer knows device memory and launches, not what is computed"},
+	{"internal/cuda/...", []string{"internal/cuda", "internal/cuda/..."}, "what stands around the driver layer needs nothing above it"},
 	{"internal/bench", []string{"..."}, "cmd is the top of the house"},
 	{"internal/quickstart", []string{"..."}, "cmd is the top of the house"},
 	{"internal/verify", []string{"..."}, "cmd is the top of the house"},
@@ -62,7 +65,7 @@ var exceptions = map[string]string{
 }
 
 // testMakers may be imported by test files anywhere: makers of test data and of its memory, the reference, the suite.
-var testMakers = []string{"data/synth", "data/source", "data/build", "data/shard", "data/batch", "tokenizer", "internal/kernel", "internal/kernel/ref", "internal/device", "internal/device/devicetest", "internal/mmap"}
+var testMakers = []string{"data/synth", "data/source", "data/build", "data/shard", "data/batch", "tokenizer", "internal/kernel", "internal/kernel/ref", "internal/device", "internal/device/devicetest", "internal/mmap", "internal/cuda/standin"}
 
 func matches(pattern, name string) bool {
 	if pattern == "..." || pattern == name {
