@@ -1,7 +1,7 @@
 // Package devicetest is the conformance suite of kernel families: it walks every method of kernel.Kernels, forward and
 // gradient, over awkward shapes, and compares a family with the reference (package ref).
 //
-// Begin with Run, and RunHalf for activations of BF16. What they hold against a family:
+// Begin with Run, and RunHalf for activations of BF16; Selection walks a part of either. What they hold against a family:
 //
 //   - results within a bound that follows from the number of roundings (bounds.go), row by row and element by element;
 //   - the same bits for 1, 2 and 7 workers, whatever the order of the parts;
@@ -28,14 +28,7 @@ import (
 type Open func(kernel.Pool) kernel.Kernels
 
 // Run holds a family against the suite, as subtests of t named after the methods.
-func Run(t *testing.T, open Open) {
-	s := newSuite(t, open)
-	for _, g := range groups {
-		if g.single {
-			t.Run(g.name, func(t *testing.T) { g.run(t, s) })
-		}
-	}
-}
+func Run(t *testing.T, open Open) { Selection{}.Run(t, open) }
 
 // group is the cases of one method.
 type group struct {
@@ -59,7 +52,8 @@ var groups = []group{
 	{"ClassifyLoss", classifyLossCases, true, false}, {"ClassifyLossGrad", classifyLossGradCases, true, false},
 	{"SpanLoss", spanLossCases, true, false}, {"SpanLossGrad", spanLossGradCases, true, false},
 	{"Add", addCases, true, true}, {"AdamW", adamWCases, true, false}, {"SumSquares", sumSquaresCases, true, false},
-	{"DropoutMasks", dropoutMaskCases, true, true}, {"NotANumber", nanCases, true, true},
+	{"DropoutMasks", dropoutMaskCases, true, true}, {"AttentionMasks", attentionMaskCases, true, true},
+	{"NotANumber", nanCases, true, true}, {"NotANumberLoss", nanLossCases, true, true},
 }
 
 func newSuite(t *testing.T, open Open) *suite {
@@ -80,6 +74,7 @@ type suite struct {
 	reference kernel.Kernels
 	families  []kernel.Kernels // one for each number of workers
 	workers   []int
+	every     int // of how many problems one is run
 	cases     int
 }
 
@@ -233,11 +228,16 @@ func (s *suite) checkAllocations(t *testing.T, p *problem) {
 	}
 }
 
-// run is check, and checkAllocations where asked. With -short, which is how the race detector runs, only every fifth
-// problem is checked.
+// skip counts a problem and says whether the selection leaves it out.
+func (s *suite) skip() bool {
+	s.cases++
+	return s.cases%s.every != 0
+}
+
+// run is check, and checkAllocations where asked, of a problem that the selection holds.
 func (s *suite) run(t *testing.T, p *problem, allocations bool) {
 	t.Helper()
-	if s.cases++; testing.Short() && s.cases%5 != 0 {
+	if s.skip() {
 		return
 	}
 	s.check(t, p)

@@ -95,24 +95,8 @@ func spread(want float32, bound float64) float64 {
 	return bound + halfUnit*math.Abs(float64(want)) + 0x1p-133
 }
 
-// inHalf says whether RunHalf walks a group.
-func (g group) inHalf(names []string) bool {
-	return g.half && (len(names) == 0 || slices.Contains(names, g.name))
-}
-
 // RunHalf holds a family against the suite with activations of BF16, as subtests of t named after the methods: all of
 // them, or those that are named. LinearGradAdd is LinearGrad with an addend of dX, in both arithmetics.
 func RunHalf(t *testing.T, open Open, names ...string) {
-	for _, name := range names {
-		if !slices.ContainsFunc(groups, func(g group) bool { return g.half && g.name == name }) {
-			t.Errorf("the suite has no group %s in BF16", name)
-		}
-	}
-	s := newSuite(t, open)
-	s.half = true
-	for _, g := range groups {
-		if g.inHalf(names) {
-			t.Run(g.name, func(t *testing.T) { g.run(t, s) })
-		}
-	}
+	Selection{Half: true, Groups: names}.Run(t, open)
 }

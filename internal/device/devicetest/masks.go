@@ -7,20 +7,28 @@ import (
 	"github.com/secencoder/secencoder/internal/kernel"
 )
 
+var maskProbabilities = []float32{0.1, 0.5, 0.9, 1.0 / 65_536}
+
 // dropoutMaskCases makes masks visible: ones go in, and what comes out must be 0 or 1/(1−P) exactly where the counters
 // say so.
 func dropoutMaskCases(t *testing.T, s *suite) {
-	for i, p := range []float32{0.1, 0.5, 0.9, 1.0 / 65_536} {
+	for i, p := range maskProbabilities {
 		for _, w := range []int{1, 3, 4, 7, 16, 33, 64} {
 			for kind := kernel.RowsAll; kind <= kernel.RowsPieces; kind++ {
 				s.run(t, s.identityMask(kind, w, kernel.Dropout{P: p, Site: uint32(8*i + 3)}), false)
 			}
 		}
+	}
+	s.run(t, s.carry(), false)
+}
+
+// attentionMaskCases does so with the probabilities of attention.
+func attentionMaskCases(t *testing.T, s *suite) {
+	for _, p := range maskProbabilities {
 		for _, n := range []int{1, 7, 8, 9, 40, 65, 130} {
 			s.run(t, s.attentionMask(n, kernel.Dropout{P: p, Site: 9}), false)
 		}
 	}
-	s.run(t, s.carry(), false)
 }
 
 // identityMask sends ones through the dropout of a linear layer whose weights are the unit matrix.
