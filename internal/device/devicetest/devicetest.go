@@ -76,7 +76,12 @@ type suite struct {
 	workers   []int
 	every     int // of how many problems one is run
 	cases     int
+	random    int    // problems of a group, of random sizes; 0: the group's own
+	seed      uint64 // of the sizes
 }
+
+// in returns what problems are made with in an arithmetic.
+func (s *suite) in(half bool) *suite { return &suite{half: half, random: s.random, seed: s.seed} }
 
 // problem is one call of one kernel.
 type problem struct {

@@ -8,18 +8,19 @@ import (
 )
 
 // lengths are those of vectors: all small ones, edges of registers, tiles and summation blocks.
-func lengths() []int {
+func (s *suite) lengths() []int {
 	var list []int
 	for n := range 41 {
 		list = append(list, n)
 	}
-	return append(list, 63, 64, 65, 127, 128, 129, 255, 256, 257, 300, 1000, 4095, 4096, 4097, 8192, 12_289, 20_000, 70_001)
+	list = append(list, 63, 64, 65, 127, 128, 129, 255, 256, 257, 300, 1000, 4095, 4096, 4097, 8192, 12_289, 20_000, 70_001)
+	return drawn(s, list, func(d *draws) int { return d.upTo(0, 30_000) })
 }
 
 // Add is one rounding, or two with BF16, each fixed: families agree bit for bit, also when the result replaces an operand.
 func addCases(t *testing.T, s *suite) {
-	for i, n := range lengths() {
-		p := s.newProblem(nameOf("%d elements, aliasing %d", n, i%3))
+	for i, n := range s.lengths() {
+		p := s.newProblem(nameOf("%d elements, aliasing %d, case %d", n, i%3, i))
 		a, b := p.activation("a", n, n, 1), p.activation("b", n, n, 1)
 		out := []*tensor{nil, a, b}[i%3]
 		if out == nil {
@@ -37,7 +38,7 @@ func addCases(t *testing.T, s *suite) {
 // AdamW has some ten roundings an element. m and v keep theirs; the step is their quotient, so that its error is relative
 // to the terms of m, over the denominator.
 func adamWCases(t *testing.T, s *suite) {
-	for i, n := range lengths() {
+	for i, n := range s.lengths() {
 		p := newProblem(nameOf("%d elements, case %d", n, i))
 		w, g, m, v := p.normal("w", n, n, 1), p.normal("g", n, n, 1), p.normal("m", n, n, 0.1), p.normal("v", n, n, 0.1)
 		for j := range n {
@@ -75,8 +76,8 @@ func adamWCases(t *testing.T, s *suite) {
 
 // The sum of squares is accumulated in float64: off by γ_n of that precision, whatever the tree.
 func sumSquaresCases(t *testing.T, s *suite) {
-	for i, n := range lengths() {
-		p := newProblem(nameOf("%d elements", n))
+	for i, n := range s.lengths() {
+		p := newProblem(nameOf("%d elements, case %d", n, i))
 		g := p.normal("g", n, n, 1)
 		want := 0.0
 		for j := range g.f {

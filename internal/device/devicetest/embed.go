@@ -18,19 +18,21 @@ type embedding struct {
 // embeddings calls f for problems over packs and widths, with every choice of tables and given ids.
 func embeddings(s *suite, f func(i int, p *embedding)) {
 	widths := []int{1, 2, 3, 8, 15, 16, 17, 31, 33, 40, 64, 100}
-	i := 0
+	var sizes []rowSize
 	for _, lengths := range packs {
-		for _, e := range widths[i%3:] {
-			p := &embedding{problem: s.newProblem(nameOf("pack %v, width %d", lengths, e)), v: 37, positions: 260, types: 3, e: e}
-			p.withPack(lengths, 1)
-			p.withPosition, p.withType = p.flip(), p.flip()
-			p.explicitPositions, p.explicitTypes = p.flip(), p.flip()
-			p.ids = p.identifiers("ids", p.v, true)
-			p.positionIDs = p.identifiers("position ids", p.positions, p.explicitPositions)
-			p.typeIDs = p.identifiers("type ids", p.types, p.explicitTypes)
-			f(i, p)
-			i++
+		for _, e := range widths[len(sizes)%3:] {
+			sizes = append(sizes, rowSize{lengths, e})
 		}
+	}
+	for i, z := range drawn(s, sizes, (*draws).rowSize) {
+		p := &embedding{problem: s.newProblem(nameOf("pack %v, width %d, case %d", z.lengths, z.w, i)), v: 37, positions: 300, types: 3, e: z.w}
+		p.withPack(z.lengths, 1)
+		p.withPosition, p.withType = p.flip(), p.flip()
+		p.explicitPositions, p.explicitTypes = p.flip(), p.flip()
+		p.ids = p.identifiers("ids", p.v, true)
+		p.positionIDs = p.identifiers("position ids", p.positions, p.explicitPositions)
+		p.typeIDs = p.identifiers("type ids", p.types, p.explicitTypes)
+		f(i, p)
 	}
 }
 

@@ -37,10 +37,13 @@ func linears(s *suite, f func(i int, p *linear)) {
 			sizes = append(sizes, size{n, 12, n, act})
 		}
 	}
+	sizes = drawn(s, sizes, func(d *draws) size {
+		return size{d.upTo(0, 130), d.upTo(1, 150), d.upTo(1, 130), kernel.Activation(d.Intn(int(kernel.Sigmoid) + 1))}
+	})
 	for i, z := range sizes {
 		kind := kindOf(i)
 		p := &linear{
-			problem: s.newProblem(nameOf("%s, [%d, %d]·[%d, %d]ᵀ, %v", kinds[kind], z.rows, z.in, z.out, z.in, z.act)),
+			problem: s.newProblem(nameOf("%s, [%d, %d]·[%d, %d]ᵀ, %v, case %d", kinds[kind], z.rows, z.in, z.out, z.in, z.act, i)),
 			kind:    kind, rows: z.rows, in: z.in, out: z.out, act: z.act,
 		}
 		p.shape = p.withRows(kind, z.rows)
@@ -117,7 +120,7 @@ func linearGradCases(t *testing.T, s *suite) {
 // linearGradAddCases has an addend of dX, every third time dX itself.
 func linearGradAddCases(t *testing.T, s *suite) {
 	for _, half := range []bool{false, true} {
-		linears(&suite{half: half}, func(i int, p *linear) { s.linearGrad(t, i, p, true) })
+		linears(s.in(half), func(i int, p *linear) { s.linearGrad(t, i, p, true) })
 	}
 }
 

@@ -32,9 +32,10 @@ func normalizations(s *suite, residual bool, f func(i int, p *normalization)) {
 	for _, rows := range []int{63, 64, 65, 128, 130, 300} {
 		sizes = append(sizes, size{rows, 24})
 	}
+	sizes = drawn(s, sizes, func(d *draws) size { return size{d.upTo(0, 200), d.upTo(1, 1100)} })
 	for i, z := range sizes {
 		kind := kindOf(i)
-		p := &normalization{problem: s.newProblem(nameOf("%s, %d rows of %d", kinds[kind], z.rows, z.w)), kind: kind, rows: z.rows, w: z.w, eps: 1e-7}
+		p := &normalization{problem: s.newProblem(nameOf("%s, %d rows of %d, case %d", kinds[kind], z.rows, z.w, i)), kind: kind, rows: z.rows, w: z.w, eps: 1e-7}
 		if p.flip() {
 			p.eps = 1e-5
 		}

@@ -13,7 +13,7 @@ func packWeightCases(t *testing.T, s *suite) {
 		t.Skipf("%s packs no weights", s.families[0].Name())
 	}
 	for _, half := range []bool{false, true} {
-		linears(&suite{half: half}, func(i int, p *linear) {
+		linears(s.in(half), func(i int, p *linear) {
 			if s.skip() {
 				return
 			}

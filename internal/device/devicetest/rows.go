@@ -6,16 +6,26 @@ import (
 	"github.com/secencoder/secencoder/internal/kernel"
 )
 
+// rowSize is a pack and the width of its rows.
+type rowSize struct {
+	lengths []int
+	w       int
+}
+
+func (d *draws) rowSize() rowSize { return rowSize{d.lengths(), d.upTo(1, 200)} }
+
 // rowCases calls f for packs and widths.
 func rowCases(s *suite, f func(i int, p *problem, w int)) {
-	i := 0
+	var sizes []rowSize
 	for _, lengths := range packs {
-		for _, w := range []int{1, 3, 16, 17, 40, 64}[i%2:] {
-			p := s.newProblem(nameOf("pieces %v, width %d", lengths, w))
-			p.withPack(lengths, 1)
-			f(i, p, w)
-			i++
+		for _, w := range []int{1, 3, 16, 17, 40, 64}[len(sizes)%2:] {
+			sizes = append(sizes, rowSize{lengths, w})
 		}
+	}
+	for i, z := range drawn(s, sizes, (*draws).rowSize) {
+		p := s.newProblem(nameOf("pieces %v, width %d, case %d", z.lengths, z.w, i))
+		p.withPack(z.lengths, 1)
+		f(i, p, z.w)
 	}
 }
 

@@ -13,6 +13,10 @@ type Selection struct {
 	// Every thins out the problems of the groups to every n-th. It should have no factor in common with 12, because row kinds
 	// and other choices follow each other in cycles that divide it. 0: all problems, with -short every fifth.
 	Every int
+	// Random replaces the problems of a group by that many of random sizes, which follow from Seed: those of embeddings,
+	// norms, linear layers, gathers and pools, sums, AdamW and the sum of squares. Other groups keep their own.
+	Random int
+	Seed   uint64
 }
 
 // Groups returns the names of the groups of the suite, those with BF16 activations when half.
@@ -35,7 +39,7 @@ func (c Selection) Run(t *testing.T, open Open) {
 		t.Errorf("the suite has no group %s in this arithmetic", name)
 	}
 	s := newSuite(t, open)
-	s.half, s.every = c.Half, c.every()
+	s.half, s.every, s.random, s.seed = c.Half, c.every(), c.Random, c.Seed
 	for _, g := range groups {
 		if g.in(c.Half) && (len(c.Groups) == 0 || slices.Contains(c.Groups, g.name)) {
 			t.Run(g.name, func(t *testing.T) { g.run(t, s) })

@@ -30,7 +30,7 @@ func TestSelection(t *testing.T) {
 		var c counted
 		open := func(kernel.Pool) kernel.Kernels { c.Kernels = ref.New(); return &c }
 		Selection{Half: half, Groups: []string{"Add"}, Every: 7}.Run(t, open)
-		if want := 3 * (len(lengths()) / 7); c.adds != want || c.gathers != 0 {
+		if want := 3 * (len((&suite{}).lengths()) / 7); c.adds != want || c.gathers != 0 {
 			t.Errorf("half %v: %d calls of Add, want %d; %d of Gather, want 0", half, c.adds, want, c.gathers)
 		}
 	}
@@ -42,5 +42,20 @@ func TestSelectionOfNothing(t *testing.T) {
 	}
 	if got := (Selection{Half: true, Groups: []string{"AdamW"}}).unknown(); len(got) != 1 {
 		t.Error("AdamW is a group in BF16, where it is the same")
+	}
+}
+
+// Random sizes stay within what the problems are made for, and the reference within its bounds there.
+func TestRandomSizes(t *testing.T) {
+	groups := []string{
+		"Embed", "EmbedGrad", "LayerNorm", "LayerNormGrad", "AddNorm", "AddNormGrad", "Linear", "LinearGrad", "Gather", "GatherGrad", "Pool",
+		"PoolGrad", "Add",
+	}
+	Selection{Groups: append(groups, "AdamW", "SumSquares"), Random: 20, Seed: 1}.Run(t, func(kernel.Pool) kernel.Kernels { return ref.New() })
+	Selection{Groups: append(groups, "LinearGradAdd"), Half: true, Random: 20, Seed: 2}.Run(t, func(kernel.Pool) kernel.Kernels { return ref.New() })
+	var c counted
+	Selection{Groups: []string{"Add"}, Random: 9, Every: 1}.Run(t, func(kernel.Pool) kernel.Kernels { c.Kernels = ref.New(); return &c })
+	if c.adds != 27 {
+		t.Errorf("%d calls of Add, want 9 on each of three families", c.adds)
 	}
 }
