@@ -29,7 +29,7 @@ type buildCmd struct {
 func (*buildCmd) Help() string {
 	return examples(
 		"secencoder data build --in /var/log --out data --tokenizer train",
-		"zcat old/*.gz | secencoder data build --in - logs --out data --tokenizer tokenizer.json --odts vpn --exclude '**/*.md'")
+		"zcat old/*.gz | secencoder data build --in - logs --out more --tokenizer tokenizer.json --odts vpn --exclude '**/*.md'")
 }
 
 func (cmd *buildCmd) Run(c *call) error {

@@ -20,7 +20,7 @@ type synthCmd struct {
 func (*synthCmd) Help() string {
 	return examples(
 		"secencoder data synth --out logs --bytes 100MB",
-		"secencoder data synth --out logs --bytes 10MB --kinds sshd,auditd --seed 7")
+		"secencoder data synth --out few --bytes 10MB --kinds auth,auditd --seed 7")
 }
 
 func (cmd *synthCmd) Run(c *call) error {
