@@ -329,7 +329,9 @@ func saveTensors(path string, tensors []NamedTensor) (err error) {
 		}
 	}()
 	b := bufio.NewWriterSize(f, 1<<20)
-	if err := WriteSafetensors(b, tensors); err != nil {
+	if err := WriteSafetensors(b, tensors); errors.As(err, new(*fs.PathError)) {
+		return err // it names the file
+	} else if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if err := b.Flush(); err != nil {

@@ -124,6 +124,8 @@ func pathHint(err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOSPC):
 		return hint(err, "make room there, or write elsewhere")
+	case errors.Is(err, atomicfile.ErrLocked):
+		return hint(err, "wait for it to end")
 	case !errors.As(err, new(*fs.PathError)):
 		return err
 	case errors.Is(err, fs.ErrNotExist):
