@@ -3,7 +3,7 @@ package nvrtc
 import (
 	"bytes"
 	"context"
-	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -139,17 +139,37 @@ func parseReport(report string) ([]Resources, error) {
 }
 
 // barriersOf returns the number of named barriers of each kernel: the report of this release does not give it, the flags
-// of the kernel's section do (bits 20 to 26).
+// of the kernel's section do (bits 20 to 26). A cubin is an ELF file of 64 bits, but its version is that of the toolkit,
+// which debug/elf refuses.
 func barriersOf(cubin []byte) (map[string]int, error) {
-	f, err := elf.NewFile(bytes.NewReader(cubin))
-	if err != nil {
-		return nil, err
+	const headerSize, sectionSize = 64, 64
+	if len(cubin) < headerSize || string(cubin[:5]) != "\x7fELF\x02" {
+		return nil, fmt.Errorf("it is no ELF file of 64 bits (%d bytes)", len(cubin))
 	}
-	defer f.Close()
+	little := binary.LittleEndian
+	// part returns bytes of the file, nil where it ends before.
+	part := func(from, n uint64) []byte {
+		if size := uint64(len(cubin)); from > size || n > size-from {
+			return nil
+		}
+		return cubin[from : from+n]
+	}
+	number, named := uint64(little.Uint16(cubin[60:])), uint64(little.Uint16(cubin[62:]))
+	sections := part(little.Uint64(cubin[40:]), number*sectionSize)
+	if sections == nil || named >= number {
+		return nil, fmt.Errorf("it ends before its %d sections", number)
+	}
+	of := func(i uint64) []byte { return sections[i*sectionSize:][:sectionSize] }
+	names := part(little.Uint64(of(named)[24:]), little.Uint64(of(named)[32:]))
 	barriers := map[string]int{}
-	for _, s := range f.Sections {
-		if name, ok := strings.CutPrefix(s.Name, ".text."); ok {
-			barriers[name] = int(s.Flags>>20) & 0x7f
+	for i := range number {
+		at := uint64(little.Uint32(of(i)))
+		if at >= uint64(len(names)) {
+			return nil, fmt.Errorf("the name of section %d is outside of it", i)
+		}
+		name, _, _ := bytes.Cut(names[at:], []byte{0})
+		if kernel, ok := strings.CutPrefix(string(name), ".text."); ok {
+			barriers[kernel] = int(little.Uint64(of(i)[8:])>>20) & 0x7f
 		}
 	}
 	return barriers, nil
