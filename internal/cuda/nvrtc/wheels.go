@@ -59,7 +59,7 @@ const downloadLimit = 5 * time.Minute
 // Fetch returns the tools below a cache folder, by default one of the user's ("": secencoder in os.UserCacheDir). What is
 // missing there is downloaded by pip as it is configured, its SHA-256 compared with the one written here, and unpacked;
 // what is there is compared again, so that a damaged cache is noticed and made anew. say hears what is downloaded. An
-// error that is about this machine and not about the files wraps ErrUnavailable.
+// error that is about this machine and not about the files wraps ErrUnavailable. It may run in several processes at once.
 func Fetch(ctx context.Context, cache string, say func(string)) (*Tools, error) {
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		return nil, fmt.Errorf("%w: the wheels of release %s are for linux/amd64, this is %s/%s", ErrUnavailable, Release, runtime.GOOS, runtime.GOARCH)
@@ -75,15 +75,23 @@ func Fetch(ctx context.Context, cache string, say func(string)) (*Tools, error) 
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	for _, w := range wheels {
-		if err := w.fetch(ctx, cache, say); err != nil {
+		if err := w.get(ctx, cache, say); err != nil {
 			return nil, err
-		}
-		if err := w.unpack(cache); err != nil {
-			return nil, fmt.Errorf("unpack %s: %w", filepath.Join(cache, w.file), err)
 		}
 	}
 	in := func(member string) string { return filepath.Join(cache, path.Base(member)) }
 	return &Tools{Library: in(wheels[0].members[0]), Assembler: in(wheels[1].members[0])}, nil
+}
+
+// get makes sure that what is taken out of the wheel lies in the cache.
+func (w *wheel) get(ctx context.Context, cache string, say func(string)) error {
+	if err := w.fetch(ctx, cache, say); err != nil {
+		return err
+	}
+	if err := w.unpack(cache); err != nil {
+		return fmt.Errorf("unpack %s: %w", filepath.Join(cache, w.file), err)
+	}
+	return nil
 }
 
 // fetch makes sure that the wheel lies in the cache with the hash it must have.
