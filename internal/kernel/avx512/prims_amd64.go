@@ -8,8 +8,8 @@ import "github.com/secencoder/secencoder/internal/kernel/blocked"
 func Prims() blocked.Prims {
 	p := blocked.Portable()
 	p.Name, p.AddTransposed = "avx512", addTransposed
-	p.Single = blocked.Format{MR: mr, NR: 32, KR: 1, Depth: 256, PackRows: packRowsOf, PackCols: packColsOf, Tile: tile, Sweep: sweep}
-	p.Half = blocked.Format{MR: mr, NR: 32, KR: 1, Depth: 256, PackRows: packRowsHalf, PackCols: packColsHalf, Tile: tile, Sweep: sweep}
+	p.Single = blocked.Format{MR: mr, NR: 32, KR: 1, Depth: 256, PackRows: packRowsOf, PackCols: packColsOf, Tile: tile, Sweep: sweepPanels}
+	p.Half = blocked.Format{MR: mr, NR: 32, KR: 1, Depth: 256, PackRows: packRowsHalf, PackCols: packColsHalf, Tile: tile, Sweep: sweepPanels}
 	p.Widen, p.Narrow, p.Rows = widen, narrow, rows()
 	loops(&p)
 	p.Scores = blocked.ScoreLoops{
