@@ -1,0 +1,256 @@
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// DeviceOptions says how a device is used.
+type DeviceOptions struct {
+	MemoryLimit int64 // most bytes that Alloc takes from the driver; 0: no limit of ours
+}
+
+// Device is one opened GPU: its primary context, its memory, and what was made on it. Its methods may be called from any
+// goroutine.
+type Device struct {
+	drv    *Driver
+	info   Info
+	device int32 // CUdevice
+	ctx    uintptr
+	pool   *pool
+
+	life      sync.RWMutex // read: a call is under way; write: Close
+	closed    bool         // guarded by life
+	errClosed error
+	lost      atomic.Pointer[Error] // the first error after which the context is of no use
+	leave     func()                // made once: see enter
+
+	mu    sync.Mutex
+	owned map[*handle]struct{} // what is open on the device
+	hosts atomic.Pointer[[]hostRange]
+	slabs slabs
+}
+
+// Open opens the GPU of that index, as Devices counts. The error of an index that does not exist wraps ErrNoDevice.
+func (d *Driver) Open(index int, o DeviceOptions) (*Device, error) {
+	n, err := d.count()
+	if err != nil {
+		return nil, err
+	}
+	if index < 0 || index >= n {
+		return nil, fmt.Errorf("%w: index %d, but the driver sees %d (counted from 0)", ErrNoDevice, index, n)
+	}
+	dev := &Device{drv: d, info: Info{Index: index}, owned: map[*handle]struct{}{}}
+	dev.errClosed = fmt.Errorf("GPU %d: %w", index, ErrClosed)
+	dev.leave = func() { runtime.UnlockOSThread(); dev.life.RUnlock() }
+	if dev.device, err = d.query(&dev.info); err != nil {
+		return nil, fmt.Errorf("open GPU %d: %w", index, err)
+	}
+	if dev.ctx, err = d.retain(dev.device); err != nil {
+		return nil, fmt.Errorf("open GPU %d (%s): %w", index, dev.info.Name, err)
+	}
+	if err := dev.start(o); err != nil {
+		return nil, errors.Join(fmt.Errorf("open GPU %d (%s): %w", index, dev.info.Name, err), d.release(dev.device))
+	}
+	return dev, nil
+}
+
+// start does what needs the context.
+func (d *Device) start(o DeviceOptions) error {
+	leave, err := d.drv.enterContext(d.ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if d.info.Free, _, err = d.drv.memory(); err != nil {
+		return err
+	}
+	d.pool = newPool(d, o)
+	return nil
+}
+
+// Info returns what was found when the device was opened.
+func (d *Device) Info() Info { return d.info }
+
+// kind orders what is open on a device by the order in which Close frees it: users before what they use.
+type kind int
+
+const (
+	kindGraph kind = iota
+	kindLaunch
+	kindLt
+	kindEvent
+	kindModule
+	kindHost
+	kindStream
+)
+
+var kindNames = [...]string{"graph", "launch", "cublasLt handle", "event", "module", "block of host memory", "stream"}
+
+// handle is one thing that is open on a device, by the value that the driver knows it by.
+type handle struct {
+	d     *Device
+	kind  kind
+	free  func(value uintptr) error // gives it back; called once, with the device entered
+	value atomic.Uintptr            // 0 once it is closed
+}
+
+// own registers what was made on the device, so that Close finds it.
+func (d *Device) own(k kind, value uintptr, free func(uintptr) error) *handle {
+	h := &handle{d: d, kind: k, free: free}
+	h.value.Store(value)
+	d.mu.Lock()
+	d.owned[h] = struct{}{}
+	d.mu.Unlock()
+	return h
+}
+
+// freeBy makes the free of a handle whose value goes to one function of the driver.
+func (d *Device) freeBy(f Symbol) func(uintptr) error {
+	return func(value uintptr) error { return d.check(f, f.call(value, 0, 0, 0, 0)) }
+}
+
+// enter enters the device and returns the value. The error of a closed handle wraps ErrClosed.
+func (h *handle) enter() (value uintptr, leave func(), err error) {
+	if leave, err = h.d.enter(); err != nil {
+		return 0, nil, err
+	}
+	if value = h.value.Load(); value == 0 {
+		leave()
+		return 0, nil, h.errClosed()
+	}
+	return value, leave, nil
+}
+
+func (h *handle) errClosed() error { return fmt.Errorf("%s: %w", kindNames[h.kind], ErrClosed) }
+
+// of returns the value for a call on another handle's device, which must be the same.
+func (h *handle) of(d *Device) (uintptr, error) {
+	if h.d != d {
+		return 0, fmt.Errorf("a %s of GPU %d was used on GPU %d", kindNames[h.kind], h.d.info.Index, d.info.Index)
+	}
+	value := h.value.Load()
+	if value == 0 {
+		return 0, h.errClosed()
+	}
+	return value, nil
+}
+
+// close frees it. A second close does nothing, and so does one after the device was closed. On a lost device it returns
+// the error of the loss: the driver frees nothing of a dead context but with the context itself.
+func (h *handle) close() error {
+	leave, err := h.d.enter()
+	if err != nil && h.value.Load() == 0 {
+		return nil
+	}
+	value := h.value.Swap(0)
+	h.d.mu.Lock()
+	delete(h.d.owned, h)
+	h.d.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if value == 0 {
+		return nil
+	}
+	return h.free(value)
+}
+
+// Close waits for what is under way, frees everything that is still open and gives the primary context back. What the
+// caller should have closed is named in the error; it is freed all the same. On a lost device the error is that of the
+// loss. A second Close does nothing.
+func (d *Device) Close() error {
+	d.life.Lock()
+	defer d.life.Unlock()
+	if d.closed {
+		return nil
+	}
+	d.closed = true
+	var errs []error
+	if lost := d.lost.Load(); lost != nil {
+		errs = append(errs, lost)
+	}
+	leave, err := d.drv.enterContext(d.ctx)
+	if err != nil {
+		errs = append(errs, d.note(err))
+	} else {
+		errs = append(errs, d.freeAll())
+		leave()
+	}
+	if err := d.drv.release(d.device); err != nil {
+		errs = append(errs, d.note(err))
+	}
+	errs = append(errs, d.slabs.free())
+	return errors.Join(distinct(errs)...)
+}
+
+// freeAll frees what is still open, users before what they use, and says what it was.
+func (d *Device) freeAll() error {
+	var errs []error
+	if d.lost.Load() == nil {
+		errs = append(errs, d.check(d.sym().ctxSynchronize, d.sym().ctxSynchronize.Call()))
+	}
+	left := make([]*handle, 0, len(d.owned))
+	count := make([]int, len(kindNames))
+	for h := range d.owned {
+		left = append(left, h)
+		count[h.kind]++
+	}
+	clear(d.owned)
+	slices.SortFunc(left, func(a, b *handle) int { return int(a.kind - b.kind) })
+	for _, h := range left {
+		if value := h.value.Swap(0); value != 0 && d.lost.Load() == nil {
+			errs = append(errs, h.free(value))
+		}
+	}
+	errs = append(errs, d.pool.close())
+	if len(left) > 0 && d.lost.Load() == nil {
+		var what []string
+		for k, n := range count {
+			if n > 0 {
+				what = append(what, fmt.Sprintf("%d × %s", n, kindNames[k]))
+			}
+		}
+		errs = append(errs, fmt.Errorf("GPU %d was closed with these still open: %s", d.info.Index, strings.Join(what, ", ")))
+	}
+	return errors.Join(distinct(errs)...)
+}
+
+// distinct drops nils and what is said already: after a loss every call says the same.
+func distinct(errs []error) []error {
+	var list []error
+	for _, err := range errs {
+		if err != nil && !slices.Contains(list, err) {
+			list = append(list, err)
+		}
+	}
+	return list
+}
+
+func (d *Device) sym() *symbols { return d.drv.sym }
+
+// check turns the result of a call into an error, and remembers one after which the device is lost: from then on every
+// call returns that first one.
+func (d *Device) check(f Symbol, result uintptr) error {
+	if int32(result) == 0 {
+		return nil
+	}
+	return d.note(d.drv.check(f, result))
+}
+
+// note remembers the first error after which the device is lost, and returns it instead of a later one.
+func (d *Device) note(err error) error {
+	if e, ok := err.(*Error); ok && meanings[e.Code].lost {
+		d.lost.CompareAndSwap(nil, e)
+	}
+	if lost := d.lost.Load(); lost != nil {
+		return lost
+	}
+	return err
+}

@@ -1,0 +1,93 @@
+package cuda
+
+import "fmt"
+
+// meaning is what we know of a code without a driver: its name, what it says, and what a person can do.
+type meaning struct {
+	name, text, hint string
+	kind             error
+	lost             bool // the context cannot be used after it
+}
+
+// What to do about codes that several share.
+const (
+	fault   = "a kernel made this fault; every later use of the device fails the same way, so start the program again"
+	ours    = "this is an error in the program; please report it with this message"
+	capture = "between the begin and the end of a capture only copies, fills, launches and events on its streams are allowed"
+	mps     = "look at the log of the MPS server, or stop it (echo quit | nvidia-cuda-mps-control)"
+)
+
+// meanings are the codes of CUresult. Names and numbers: cuda.h of CUDA 13.2.
+var meanings = map[int]meaning{
+	1:   {"CUDA_ERROR_INVALID_VALUE", "invalid argument", ours, nil, false},
+	2:   {"CUDA_ERROR_OUT_OF_MEMORY", "out of memory", "use smaller batches or a shorter context, or end other programs on this GPU (nvidia-smi lists them)", ErrOutOfMemory, false},
+	3:   {"CUDA_ERROR_NOT_INITIALIZED", "initialization error", ours, nil, false},
+	4:   {"CUDA_ERROR_DEINITIALIZED", "driver shutting down", "the process is ending", ErrDeviceLost, true},
+	34:  {"CUDA_ERROR_STUB_LIBRARY", "CUDA driver is a stub library", "the library found is the linker's stand-in of the toolkit (a folder named stubs); take that folder out of LD_LIBRARY_PATH and install the NVIDIA driver", ErrNoDriver, false},
+	36:  {"CUDA_ERROR_CALL_REQUIRES_NEWER_DRIVER", "API call requires a newer driver", "install a newer NVIDIA driver", ErrDriverTooOld, false},
+	46:  {"CUDA_ERROR_DEVICE_UNAVAILABLE", "CUDA-capable device(s) is/are busy or unavailable", "another process holds the GPU in exclusive mode; end it (nvidia-smi lists it) or run nvidia-smi -c 0", nil, false},
+	100: {"CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected", "the driver is there but sees no GPU; look at nvidia-smi, at CUDA_VISIBLE_DEVICES, and in a container at --gpus", ErrNoDevice, false},
+	101: {"CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal", "devices are counted from 0; secencoder info lists them", ErrNoDevice, false},
+	102: {"CUDA_ERROR_DEVICE_NOT_LICENSED", "device doesn't have valid Grid license", "the virtual GPU needs a licence; ask who runs the machine", nil, false},
+	200: {"CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid", "the kernels are corrupt; build the program again", ErrBadModule, false},
+	201: {"CUDA_ERROR_INVALID_CONTEXT", "invalid device context", ours, nil, false},
+	209: {"CUDA_ERROR_NO_BINARY_FOR_GPU", "no kernel image is available for execution on the device", "the kernels need a GPU of compute capability 8.0 or later", ErrBadModule, false},
+	214: {"CUDA_ERROR_ECC_UNCORRECTABLE", "uncorrectable ECC error encountered", "the GPU's memory failed; look at nvidia-smi -q -d ECC and reset or replace the GPU", ErrDeviceLost, true},
+	218: {"CUDA_ERROR_INVALID_PTX", "a PTX JIT compilation failed", "the kernels are corrupt or made for a newer GPU; build the program again", ErrBadModule, false},
+	220: {"CUDA_ERROR_NVLINK_UNCORRECTABLE", "uncorrectable NVLink error detected during the execution", "look at nvidia-smi nvlink -e and reset the GPU", ErrDeviceLost, true},
+	221: {"CUDA_ERROR_JIT_COMPILER_NOT_FOUND", "PTX JIT compiler library not found", "libnvidia-ptxjitcompiler.so.1 of the driver is missing; install the whole driver, or in a container ask for the capability compute", nil, false},
+	222: {"CUDA_ERROR_UNSUPPORTED_PTX_VERSION", "the provided PTX was compiled with an unsupported toolchain", "install a newer NVIDIA driver", ErrDriverTooOld, false},
+	223: {"CUDA_ERROR_JIT_COMPILATION_DISABLED", "PTX JIT compilation was disabled", "unset CUDA_DISABLE_PTX_JIT and CUDA_DISABLE_JIT", nil, false},
+	226: {"CUDA_ERROR_CONTAINED", "invalid memory access was contained", fault, ErrDeviceLost, true},
+	301: {"CUDA_ERROR_FILE_NOT_FOUND", "file not found", "", nil, false},
+	303: {"CUDA_ERROR_SHARED_OBJECT_INIT_FAILED", "shared object initialization failed", "install the NVIDIA driver again; a part of it is missing", nil, false},
+	304: {"CUDA_ERROR_OPERATING_SYSTEM", "OS call failed or operation not supported on this OS", "look at the kernel's log (dmesg) for lines of NVRM", nil, false},
+	400: {"CUDA_ERROR_INVALID_HANDLE", "invalid resource handle", ours, nil, false},
+	401: {"CUDA_ERROR_ILLEGAL_STATE", "the operation cannot be performed in the present state", ours, nil, false},
+	500: {"CUDA_ERROR_NOT_FOUND", "named symbol not found", ours, nil, false},
+	600: {"CUDA_ERROR_NOT_READY", "device not ready", "synchronise with the work before asking for its result", nil, false},
+	700: {"CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered", fault, ErrDeviceLost, true},
+	701: {"CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", "too many resources requested for launch", "a block has more threads than its registers allow; " + ours, nil, false},
+	702: {"CUDA_ERROR_LAUNCH_TIMEOUT", "the launch timed out and was terminated", "the GPU drives a display, whose watchdog ended the kernel; use another GPU, or start the program again", ErrDeviceLost, true},
+	709: {"CUDA_ERROR_CONTEXT_IS_DESTROYED", "context is destroyed", ours, ErrDeviceLost, true},
+	710: {"CUDA_ERROR_ASSERT", "device-side assert triggered", fault, ErrDeviceLost, true},
+	714: {"CUDA_ERROR_HARDWARE_STACK_ERROR", "hardware stack error", fault, ErrDeviceLost, true},
+	715: {"CUDA_ERROR_ILLEGAL_INSTRUCTION", "an illegal instruction was encountered", fault, ErrDeviceLost, true},
+	716: {"CUDA_ERROR_MISALIGNED_ADDRESS", "misaligned address", fault, ErrDeviceLost, true},
+	717: {"CUDA_ERROR_INVALID_ADDRESS_SPACE", "operation not supported on global/shared address space", fault, ErrDeviceLost, true},
+	718: {"CUDA_ERROR_INVALID_PC", "invalid program counter", fault, ErrDeviceLost, true},
+	719: {"CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure", fault, ErrDeviceLost, true},
+	720: {"CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE", "too many blocks in cooperative launch", ours, nil, false},
+	721: {"CUDA_ERROR_TENSOR_MEMORY_LEAK", "tensor memory not completely freed", fault, ErrDeviceLost, true},
+	800: {"CUDA_ERROR_NOT_PERMITTED", "operation not permitted", "", nil, false},
+	801: {"CUDA_ERROR_NOT_SUPPORTED", "operation not supported", "", nil, false},
+	802: {"CUDA_ERROR_SYSTEM_NOT_READY", "system not yet initialized", "on a machine with NVSwitch start the service nvidia-fabricmanager and wait until it is up", nil, false},
+	803: {"CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "system has unsupported display driver / cuda driver combination", "libcuda and the kernel's module are of different driver versions; restart the machine after a driver update, in a container mount the host's libcuda", ErrNoDriver, false},
+	804: {"CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE", "forward compatibility was attempted on non supported HW", "take the folder cuda/compat out of LD_LIBRARY_PATH, or install a newer driver", ErrDriverTooOld, false},
+	805: {"CUDA_ERROR_MPS_CONNECTION_FAILED", "MPS client failed to connect to the MPS control daemon or the MPS server", mps, nil, false},
+	806: {"CUDA_ERROR_MPS_RPC_FAILURE", "the remote procedural call between the MPS server and the MPS client failed", mps, ErrDeviceLost, true},
+	807: {"CUDA_ERROR_MPS_SERVER_NOT_READY", "MPS server is not ready to accept new MPS client requests", mps, nil, false},
+	808: {"CUDA_ERROR_MPS_MAX_CLIENTS_REACHED", "MPS server has reached its maximum number of clients", mps, nil, false},
+	809: {"CUDA_ERROR_MPS_MAX_CONNECTIONS_REACHED", "MPS server has reached its maximum number of connections", mps, nil, false},
+	810: {"CUDA_ERROR_MPS_CLIENT_TERMINATED", "the MPS client was terminated by the server", mps, ErrDeviceLost, true},
+	900: {"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "operation not permitted when stream is capturing", capture, nil, false},
+	901: {"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "operation failed due to a previous error during capture", capture, nil, false},
+	902: {"CUDA_ERROR_STREAM_CAPTURE_MERGE", "operation would result in a merge of separate capture sequences", capture, nil, false},
+	903: {"CUDA_ERROR_STREAM_CAPTURE_UNMATCHED", "capture was not ended in the same stream as it began", ours, nil, false},
+	904: {"CUDA_ERROR_STREAM_CAPTURE_UNJOINED", "capturing stream has unjoined work", "let the captured stream wait for an event of every stream that it was forked into", nil, false},
+	905: {"CUDA_ERROR_STREAM_CAPTURE_ISOLATION", "dependency created on uncaptured work in another stream", capture, nil, false},
+	906: {"CUDA_ERROR_STREAM_CAPTURE_IMPLICIT", "operation would make the legacy stream depend on a capturing blocking stream", capture, nil, false},
+	907: {"CUDA_ERROR_CAPTURED_EVENT", "operation not permitted on an event last recorded in a capturing stream", "record an event of its own for what is outside of the graph", nil, false},
+	908: {"CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD", "attempt to terminate a thread-local capture sequence from another thread", ours, nil, false},
+	911: {"CUDA_ERROR_EXTERNAL_DEVICE", "an async error has occurred in external entity outside of CUDA", fault, ErrDeviceLost, true},
+	999: {"CUDA_ERROR_UNKNOWN", "unknown error", "look at the kernel's log (dmesg) for lines of NVRM; the program must be started again", ErrDeviceLost, true},
+}
+
+// codeError makes the error of a code from our own table.
+func codeError(call string, code int) *Error {
+	m, known := meanings[code]
+	if !known {
+		m = meaning{name: fmt.Sprintf("CUDA error %d", code), text: "a code that this program does not know"}
+	}
+	return &Error{Call: call, Code: code, Name: m.name, Text: m.text, Hint: m.hint, kind: m.kind}
+}

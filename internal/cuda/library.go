@@ -1,0 +1,243 @@
+package cuda
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// EnvLibrary is the environment variable that names where NVIDIA's libraries are: a folder, for all of them, or one
+// file, for the library of that name.
+const EnvLibrary = "SECENCODER_CUDA_LIB"
+
+// Kind is one of NVIDIA's libraries.
+type Kind int
+
+const (
+	LibCUDA     Kind = iota // the driver; comes with the driver, nowhere else
+	LibCublasLt             // matrix products; comes with the toolkit and with Python wheels
+	LibNVRTC                // CUDA C to PTX; the same
+)
+
+// libraries says what each is called, on linux and on windows, and what to do when it is not found. An older major
+// version stands first: it runs on more drivers.
+var libraries = [...]struct {
+	stem    string
+	linux   []string
+	windows []string
+	missing error
+	hint    string
+}{
+	LibCUDA: {"cuda", []string{"libcuda.so.1"}, []string{"nvcuda.dll"}, ErrNoDriver,
+		"install the NVIDIA driver, in a container start it with --gpus all, or name the file or folder by " + EnvLibrary},
+	LibCublasLt: {"cublasLt", []string{"libcublasLt.so.12", "libcublasLt.so.13"}, []string{"cublasLt64_12.dll", "cublasLt64_13.dll"}, ErrNoLibrary,
+		"install it (pip install nvidia-cublas-cu12, or the CUDA toolkit), or name the file or folder by " + EnvLibrary},
+	LibNVRTC: {"nvrtc", []string{"libnvrtc.so.12", "libnvrtc.so.13"}, []string{"nvrtc64_120_0.dll", "nvrtc64_130_0.dll"}, ErrNoLibrary,
+		"install it (pip install nvidia-cuda-nvrtc-cu12, or the CUDA toolkit), or name the file or folder by " + EnvLibrary},
+}
+
+// files returns the names that the library may have on this system, the one to try first first.
+func (k Kind) files() []string {
+	if runtime.GOOS == "windows" {
+		return libraries[k].windows
+	}
+	return libraries[k].linux
+}
+
+// Library is an opened library. It stays open until the process ends: drivers do not survive being unloaded.
+type Library struct {
+	path   string
+	handle uintptr
+}
+
+// Path returns the file that was opened, or the bare name when the system found it.
+func (l *Library) Path() string { return l.path }
+
+// Symbol looks a function up. The error names it.
+func (l *Library) Symbol(name string) (Symbol, error) {
+	addr, err := dlsym(l.handle, name)
+	if err != nil || addr == 0 {
+		return Symbol{}, fmt.Errorf("%s has no function %s", l.path, name)
+	}
+	return Symbol{Name: name, addr: addr}, nil
+}
+
+// OpenLibrary looks for a library and opens it. It looks in this order: option (a file or folder; then nowhere else), the
+// environment variable SECENCODER_CUDA_LIB, the system, the Python packages of VIRTUAL_ENV and of the python3 on PATH
+// (without running it), LD_LIBRARY_PATH. The error lists every place with what was wrong there.
+func OpenLibrary(k Kind, option string) (*Library, error) {
+	if absent != "" {
+		return nil, fmt.Errorf("%w: %s", libraries[k].missing, absent)
+	}
+	var tried []string
+	for _, c := range find(k, option) {
+		err := c.problem
+		if err == nil {
+			var handle uintptr
+			if handle, err = dlopen(c.path); err == nil {
+				return &Library{path: c.path, handle: handle}, nil
+			}
+			err = plain(c.path, err)
+		}
+		tried = append(tried, fmt.Sprintf("%s: %v", c.from, err))
+		if c.only {
+			break
+		}
+	}
+	return nil, fmt.Errorf("%w: %s could not be opened; %s; tried:\n  %s",
+		libraries[k].missing, k.files()[0], libraries[k].hint, strings.Join(tried, "\n  "))
+}
+
+// candidate is one place that a library may be at.
+type candidate struct {
+	from    string // who named the place, for the error
+	path    string // file, or a bare name for the system's own search
+	problem error  // why it is not worth opening; nil when it is
+	only    bool   // somebody asked for this one: when it fails, no other will do
+}
+
+// find lists the places of a library in the order in which they are tried. It opens nothing.
+func find(k Kind, option string) []candidate {
+	var list []candidate
+	if option != "" {
+		return asked(list, k, "option "+option, option, true)
+	}
+	if named := os.Getenv(EnvLibrary); named != "" {
+		list = asked(list, k, EnvLibrary+"="+named, named, false)
+		if len(list) > 0 && list[len(list)-1].only {
+			return list
+		}
+	}
+	for _, file := range k.files() {
+		list = append(list, candidate{from: "system " + file, path: file})
+	}
+	for _, dir := range systemFolders {
+		list = among(list, k, "system", dir)
+	}
+	for _, site := range pythonSites() {
+		dirs, _ := filepath.Glob(filepath.Join(literal(site), "nvidia", "*", wheelFolder())) // the pattern is well formed
+		for _, dir := range dirs {
+			list = among(list, k, "Python packages", dir)
+		}
+		if len(dirs) == 0 {
+			list = append(list, candidate{from: "Python packages " + site, problem: fmt.Errorf("no packages of NVIDIA")})
+		}
+	}
+	for _, dir := range filepath.SplitList(os.Getenv("LD_LIBRARY_PATH")) {
+		if dir != "" {
+			list = among(list, k, "LD_LIBRARY_PATH", dir)
+		}
+	}
+	return list
+}
+
+// asked adds the place that a person named. A file is for the library of its name, and then nothing else will do; a
+// folder is for all libraries, so one that does not hold this library is no error, unless strict.
+func asked(list []candidate, k Kind, from, path string, strict bool) []candidate {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return append(list, candidate{from: from, problem: fmt.Errorf("there is no such file or folder"), only: true})
+	case info.IsDir():
+		for _, file := range k.files() {
+			full := filepath.Join(path, file)
+			if _, err := os.Stat(full); err == nil {
+				return append(list, candidate{from: from, path: full, problem: foreignFile(full), only: true})
+			}
+		}
+		return append(list, candidate{from: from, problem: fmt.Errorf("no %s in this folder", strings.Join(k.files(), " or ")), only: strict})
+	case strict || strings.Contains(strings.ToLower(filepath.Base(path)), strings.ToLower(libraries[k].stem)):
+		return append(list, candidate{from: from, path: path, problem: foreignFile(path), only: true})
+	}
+	return among(list, k, from, filepath.Dir(path)) // a file of another library: this one may lie beside it
+}
+
+// among adds the files of the library that are in dir, or the remark that there are none.
+func among(list []candidate, k Kind, from, dir string) []candidate {
+	found := false
+	for _, file := range k.files() {
+		full := filepath.Join(dir, file)
+		if _, err := os.Stat(full); err == nil {
+			list = append(list, candidate{from: from + " " + full, path: full, problem: foreignFile(full)})
+			found = true
+		}
+	}
+	if !found {
+		list = append(list, candidate{from: from + " " + dir, problem: fmt.Errorf("not there")})
+	}
+	return list
+}
+
+// systemFolders are where installers put libraries without telling the dynamic linker: the toolkit, WSL, NixOS, Colab.
+var systemFolders = []string{"/usr/local/cuda/lib64", "/usr/lib/wsl/lib", "/run/opengl-driver/lib", "/usr/lib64-nvidia"}
+
+// pythonSites returns the folders of packages of VIRTUAL_ENV and of the python3 on PATH: beside the name as it is found
+// (the python3 of a virtual environment is a link out of it), beside what it links to, and below pyenv, whose python3 is
+// a script.
+func pythonSites() []string {
+	var prefixes []string
+	if env := os.Getenv("VIRTUAL_ENV"); env != "" {
+		prefixes = append(prefixes, env)
+	}
+	for _, name := range []string{"python3", "python"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			continue
+		}
+		prefixes = append(prefixes, prefixOf(path))
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			prefixes = append(prefixes, prefixOf(real))
+		}
+		if filepath.Base(filepath.Dir(path)) == "shims" {
+			versions, _ := filepath.Glob(filepath.Join(literal(filepath.Dir(filepath.Dir(path))), "versions", "*")) // well formed
+			prefixes = append(prefixes, versions...)
+		}
+	}
+	if slices.Contains(prefixes, "/usr") {
+		prefixes = append(prefixes, "/usr/local")
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		prefixes = append(prefixes, filepath.Join(home, ".local"))
+	}
+	var sites []string
+	for _, prefix := range prefixes {
+		for _, below := range []string{"lib/python3*/site-packages", "lib64/python3*/site-packages", "lib/python3*/dist-packages", "Lib/site-packages"} {
+			dirs, _ := filepath.Glob(filepath.Join(literal(prefix), filepath.FromSlash(below))) // well formed
+			for _, dir := range dirs {
+				if !slices.Contains(sites, dir) {
+					sites = append(sites, dir)
+				}
+			}
+		}
+	}
+	return sites
+}
+
+// prefixOf returns the folder that an interpreter is installed below: the parent of bin, on windows its own folder.
+func prefixOf(python string) string {
+	dir := filepath.Dir(python)
+	if base := filepath.Base(dir); base == "bin" || base == "Scripts" || base == "shims" {
+		return filepath.Dir(dir)
+	}
+	return dir
+}
+
+// wheelFolder is where a wheel of NVIDIA keeps its libraries.
+func wheelFolder() string {
+	if runtime.GOOS == "windows" {
+		return "bin"
+	}
+	return "lib"
+}
+
+// literal quotes what a pattern of filepath.Glob would read as more than itself.
+func literal(path string) string {
+	if runtime.GOOS == "windows" {
+		return path // a backslash parts folders there and quotes nothing
+	}
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
