@@ -11,6 +11,7 @@ import (
 type Graph struct {
 	*handle
 	nodes int
+	held  *held // what it writes to of the pool's memory
 }
 
 // Capture collects what record puts into the stream, instead of running it, and makes a graph of it. record may launch,
@@ -23,30 +24,41 @@ func (s *Stream) Capture(record func() error) (*Graph, error) {
 	if err := s.beginCapture(); err != nil {
 		return nil, fmt.Errorf("capture: %w", err)
 	}
-	failed := errors.New("capture: record did not return")
-	ended := false
+	returned := false
 	defer func() {
-		if !ended { // record panicked; give the stream back, let the panic pass
-			if graph, err := s.endCapture(); err == nil {
-				s.d.dropGraph(graph)
-			}
+		if !returned { // record panicked, and the panic says more than what comes after it
+			_ = s.abandonCapture()
 		}
 	}()
-	failed = record()
-	ended = true
-	graph, err := s.endCapture()
-	if failed != nil {
-		if err == nil {
-			err = s.d.dropGraph(graph)
-		} else {
-			err = nil // the end of a capture that was broken says only that it was broken
-		}
-		return nil, errors.Join(fmt.Errorf("capture: %w", failed), err)
-	}
+	err := record()
+	returned = true
 	if err != nil {
-		return nil, fmt.Errorf("capture: %w", err)
+		return nil, errors.Join(fmt.Errorf("capture: %w", err), s.abandonCapture())
 	}
-	return s.d.instantiate(graph)
+	graph, memory, err := s.endCapture()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("capture: %w", err), s.d.releaseHeld(memory))
+	}
+	g, err := s.d.instantiate(graph)
+	if err != nil {
+		return nil, errors.Join(err, s.d.releaseHeld(memory))
+	}
+	g.held = memory
+	return g, nil
+}
+
+// abandonCapture ends a capture that failed, so that the stream can be used again, and drops what was captured.
+func (s *Stream) abandonCapture() error {
+	graph, memory, err := s.endCapture()
+	if err == nil {
+		return errors.Join(s.d.dropGraph(graph), s.d.releaseHeld(memory))
+	}
+	released := s.d.releaseHeld(memory)
+	const invalidated = 901
+	if e := (*Error)(nil); errors.As(err, &e) && (e.Code == invalidated || e.kind == ErrDeviceLost) {
+		return released // that the capture is broken was said by what broke it
+	}
+	return errors.Join(fmt.Errorf("end a capture that failed: %w", err), released)
 }
 
 func (s *Stream) beginCapture() error {
@@ -58,24 +70,29 @@ func (s *Stream) beginCapture() error {
 	if !s.capturing.CompareAndSwap(false, true) {
 		return errors.New("the stream is being captured already")
 	}
+	if err := s.d.pool.beginCapture(s); err != nil {
+		s.capturing.Store(false)
+		return err
+	}
 	const threadLocal = 1 // calls that do not suit a capture are refused to this thread only
 	if err := s.d.check(s.d.sym().streamBeginCapture, s.d.sym().streamBeginCapture.call(stream, threadLocal, 0, 0, 0)); err != nil {
+		s.d.pool.endCapture(s)
 		s.capturing.Store(false)
 		return err
 	}
 	return nil
 }
 
-func (s *Stream) endCapture() (graph uintptr, err error) {
+func (s *Stream) endCapture() (graph uintptr, memory *held, err error) {
 	defer s.capturing.Store(false)
 	stream, leave, err := s.enter()
 	if err != nil {
-		return 0, err
+		return 0, s.d.pool.endCapture(s), err
 	}
 	defer leave()
 	p := new(uintptr)
 	err = s.d.check(s.d.sym().streamEndCapture, s.d.sym().streamEndCapture.Call(stream, uintptr(unsafe.Pointer(p))))
-	return *p, err
+	return *p, s.d.pool.endCapture(s), err
 }
 
 // dropGraph gives the description of a graph back.
@@ -136,5 +153,6 @@ func (g *Graph) Nodes() (int, error) {
 	return g.nodes, nil
 }
 
-// Close gives the graph back; it must not be running. A second Close does nothing.
-func (g *Graph) Close() error { return g.close() }
+// Close gives the graph back. It waits for the device where the graph has memory of the pool, which may be used again
+// then; else the graph must not be running. A second Close does nothing.
+func (g *Graph) Close() error { return errors.Join(g.close(), g.d.releaseHeld(g.held)) }

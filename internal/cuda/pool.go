@@ -1,98 +1,671 @@
 package cuda
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"maps"
+	"math/bits"
+	"slices"
+	"strings"
 	"sync"
 	"unsafe"
+
+	"github.com/secencoder/secencoder/internal/units"
 )
 
-// MemoryStats counts device memory, in bytes.
-type MemoryStats struct{ InUse, HighWater, Reserved, Limit int64 }
-
-// pool gives device memory.
+// pool hands out device memory in stream order. The driver's own allocation waits for the whole device, so memory goes
+// back to the driver late and is taken from it rarely: a freed block stays in the cache of its size class.
+//
+// The rule that keeps it right: a block freed on a stream may be handed out again on that stream at once, because whatever
+// the new owner puts on the stream runs after what the old owner had put there. Another stream gets it only behind an
+// event recorded on the old one. That event is recorded when the block changes streams, not when it is freed: a free
+// costs nothing, and the event then covers a little more than needed. Which block a call gets follows from the calls
+// alone, never from what the device has finished: two runs get the same addresses wherever the driver gives the same ones.
+//
+// A captured graph writes to its memory whenever it is replayed. So memory that a capture takes, and memory that is freed
+// during it, belongs to the graph until that is closed (held), and is reused within the same capture only.
+//
+// Every block is one allocation of the driver, so that memory checkers see where it ends.
 type pool struct {
+	mem   backing
+	limit int64 // of reserved; 0: none
+
+	mu       sync.Mutex
+	closed   bool
+	blocks   map[Ptr]*chunk // all that the driver gave
+	classes  []*class       // by size
+	captures []*held        // one for each stream that captures
+	resting  []*held        // released while another capture ran
+	stats    MemoryStats
+}
+
+// backing is what a pool stands on: a device, or a model of one in tests. It must not call the pool.
+type backing interface {
+	memAlloc(bytes int64) (Ptr, error)
+	memFree(p Ptr) error
+	memInfo() (free, total int64, err error)
+	order(s, behind *Stream) error // what s gets from now on runs after what behind has been given
+	synchronize(s *Stream) error   // nil: all streams
+	close() error
+}
+
+// chunk is one allocation of the driver: a block.
+type chunk struct {
+	ptr    Ptr
+	class  *class
+	asked  int64  // bytes that its owner asked for
+	inUse  bool   // handed out
+	graphs int    // that write to it
+	next   *chunk // in the list that it is in
+	taker  taker  // who took it; empty without the build tag invariants
+}
+
+// class holds the cached blocks of one size, newest first, by the stream that they were freed on.
+type class struct {
+	size  int64
+	lanes []lane
+}
+
+// lane is a list of cached blocks. Those of stream nil can be used by anybody at once.
+type lane struct {
+	stream *Stream
+	head   *chunk
+}
+
+// held is the memory of one captured graph.
+type held struct {
+	pool   *pool
+	stream *Stream
+	free   *chunk // not handed out
+	all    []*chunk
+}
+
+// MemoryStats says what the memory of a device is used for, in bytes.
+type MemoryStats struct {
+	InUse     int64 // handed out or held by graphs, rounded up to size classes
+	HighWater int64 // the most that InUse was
+	Reserved  int64 // taken from the driver: in use and cached
+	Limit     int64 // of Reserved; 0: none
+
+	ReservedHighWater int64 // the most that Reserved was: what the device must have
+	Asked             int64 // handed out, as asked for; InUse beyond it is lost to rounding or held by graphs
+	Blocks            int   // allocations of the driver
+	Taken, Given      int64 // calls of the driver since the start: allocations, frees
+}
+
+const (
+	leastBlock = 512      // the driver aligns to 256 at least
+	largeStep  = 2 << 20  // the driver's own granularity
+	largeBlock = 16 << 20 // from here on classes are largeStep apart
+	mostBlock  = 1 << 46  // no device has 64 TB
+)
+
+// sizeClass rounds bytes up: eight classes from one power of two to the next, so at most an eighth is lost, and less for
+// large blocks.
+func sizeClass(bytes int64) int64 {
+	step := int64(leastBlock)
+	switch {
+	case bytes <= leastBlock:
+		return leastBlock
+	case bytes > largeBlock:
+		step = largeStep
+	default:
+		step = max(step, 1<<(bits.Len64(uint64(bytes-1))-4))
+	}
+	return (bytes + step - 1) / step * step
+}
+
+func newPool(d *Device, o DeviceOptions) *pool { return newPoolOn(&deviceMemory{d: d}, o.MemoryLimit) }
+
+func newPoolOn(mem backing, limit int64) *pool {
+	return &pool{mem: mem, limit: limit, blocks: map[Ptr]*chunk{}, stats: MemoryStats{Limit: limit}}
+}
+
+// alloc hands out memory that may be used on s, or on any stream where s is nil. 0 bytes are a block of their own.
+func (p *pool) alloc(s *Stream, bytes int64) (Ptr, error) {
+	if bytes < 0 {
+		return 0, fmt.Errorf("allocate %d bytes of device memory: the size is negative", bytes)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return 0, errPoolClosed
+	}
+	if bytes > mostBlock {
+		return 0, p.outOfMemory(bytes, nil)
+	}
+	if err := p.settle(); err != nil {
+		return 0, err
+	}
+	b, err := p.find(s, bytes)
+	if err != nil {
+		return 0, err
+	}
+	if b == nil {
+		if len(p.captures) > 0 {
+			e := codeError("cuMemAlloc_v2", 900)
+			e.Text = fmt.Sprintf("%s of new device memory are needed while a graph is being captured, when none can be taken", units.FormatSize(bytes))
+			e.Hint = "run the same work once on the same stream before capturing it, so that its memory is there"
+			return 0, e
+		}
+		if b, err = p.take(bytes); err != nil {
+			return 0, err
+		}
+	}
+	p.capturing(s).hold(b)
+	b.inUse, b.asked = true, bytes
+	b.taker.note()
+	p.stats.Asked += bytes
+	return b.ptr, nil
+}
+
+// find returns a cached block for s, taken out of its list; nil where there is none.
+func (p *pool) find(s *Stream, bytes int64) (*chunk, error) {
+	size := sizeClass(bytes)
+	most := size
+	if size > largeBlock {
+		most = max(size, bytes+bytes/8) // classes are close together here: a near one will do
+	}
+	from, _ := slices.BinarySearchFunc(p.classes, size, (*class).compare)
+	fit := p.classes[from:]
+	for i, c := range fit {
+		if c.size > most {
+			fit = fit[:i]
+			break
+		}
+	}
+	h := p.capturing(s)
+	if h != nil {
+		if b := h.reuse(size, most); b != nil {
+			return b, nil
+		}
+	}
+	for _, c := range fit {
+		if b := c.pop(s); b != nil {
+			return p.use(b), nil
+		}
+	}
+	for _, c := range fit {
+		if b := c.pop(nil); b != nil {
+			return p.use(b), nil
+		}
+	}
+	if s == nil || h != nil {
+		return nil, nil // an event from outside cannot be waited for, without a stream or in a graph
+	}
+	for _, c := range fit {
+		for i := range c.lanes {
+			other := c.lanes[i].stream
+			if c.lanes[i].head == nil || p.capturing(other) != nil {
+				continue
+			}
+			if err := p.mem.order(s, other); err != nil {
+				return nil, err
+			}
+			return p.use(c.pop(other)), nil
+		}
+	}
+	return nil, nil
+}
+
+// use counts a block that leaves the cache.
+func (p *pool) use(b *chunk) *chunk {
+	p.stats.InUse += b.class.size
+	p.stats.HighWater = max(p.stats.HighWater, p.stats.InUse)
+	return b
+}
+
+// take gets a new block from the driver, if need be after giving back what is cached.
+func (p *pool) take(bytes int64) (*chunk, error) {
+	size := sizeClass(bytes)
+	if p.limit > 0 && p.stats.Reserved+size > p.limit {
+		if err := p.trim(); err != nil {
+			return nil, err
+		}
+		if p.stats.Reserved+size > p.limit {
+			return nil, p.outOfMemory(bytes, nil)
+		}
+	}
+	ptr, err := p.mem.memAlloc(size)
+	if errors.Is(err, ErrOutOfMemory) && p.stats.Reserved > p.stats.InUse {
+		if err := p.trim(); err != nil {
+			return nil, err
+		}
+		ptr, err = p.mem.memAlloc(size)
+	}
+	if errors.Is(err, ErrOutOfMemory) {
+		return nil, p.outOfMemory(bytes, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	at, found := slices.BinarySearchFunc(p.classes, size, (*class).compare)
+	if !found {
+		p.classes = slices.Insert(p.classes, at, &class{size: size})
+	}
+	b := &chunk{ptr: ptr, class: p.classes[at]}
+	p.blocks[ptr] = b
+	p.stats.Blocks, p.stats.Taken = len(p.blocks), p.stats.Taken+1
+	p.stats.Reserved += size
+	p.stats.ReservedHighWater = max(p.stats.ReservedHighWater, p.stats.Reserved)
+	return p.use(b), nil
+}
+
+// outOfMemory says what was needed and what there was. cause is the driver's error; nil where our limit said no.
+func (p *pool) outOfMemory(bytes int64, cause error) error {
+	device := "the device does not say how much is free"
+	if free, total, err := p.mem.memInfo(); err == nil {
+		device = fmt.Sprintf("%s of the device's %s are free", units.FormatSize(free), units.FormatSize(total))
+	}
+	limit, hint := "no limit is set", "lower --tokens, --context or --size, or end other programs on this GPU (nvidia-smi lists them)"
+	if p.limit > 0 {
+		limit, hint = "the limit is "+units.FormatSize(p.limit), "lower --tokens, --context or --size, or raise the limit"
+	}
+	text := fmt.Sprintf("%s of device memory are needed, %s are in use here, %s, %s",
+		units.FormatSize(bytes), units.FormatSize(p.stats.InUse), device, limit)
+	var given *Error
+	if errors.As(cause, &given) {
+		e := *given
+		e.Text, e.Hint = text, hint
+		return &e
+	}
+	return fmt.Errorf("%w: %s; %s", ErrOutOfMemory, text, hint)
+}
+
+// free takes memory back. The work on it that was put on s is what has to be over before another stream may use it; s is
+// nil where all work on it is over. Address 0 is nothing.
+func (p *pool) free(s *Stream, ptr Ptr) error {
+	if ptr == 0 {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return errPoolClosed
+	}
+	b := p.blocks[ptr]
+	if b == nil {
+		return fmt.Errorf("free device memory at %#x: no allocation begins there", uintptr(ptr))
+	}
+	if !b.inUse {
+		return fmt.Errorf("free device memory at %#x: it was freed before", uintptr(ptr))
+	}
+	b.inUse = false
+	p.stats.Asked -= b.asked
+	b.asked = 0
+	h := p.capturing(s)
+	h.hold(b)
+	if b.graphs == 0 {
+		p.cache(s, b)
+	} else if h != nil && b.graphs == 1 { // from elsewhere there is no order between the work on s and the graph
+		b.next, h.free = h.free, b
+	}
+	return nil
+}
+
+// cache puts a block into the list of its class for a stream.
+func (p *pool) cache(s *Stream, b *chunk) {
+	p.stats.InUse -= b.class.size
+	b.class.push(s, b)
+}
+
+// trim gives all that is cached back to the driver.
+func (p *pool) trim() error {
+	var err error
+	var waited []*Stream
+	for _, c := range p.classes {
+		for i := range c.lanes {
+			l := &c.lanes[i]
+			if l.head != nil && l.stream != nil && !slices.Contains(waited, l.stream) {
+				waited = append(waited, l.stream)
+				err = errors.Join(err, p.mem.synchronize(l.stream))
+			}
+			for b := l.head; b != nil; b = b.next {
+				err = errors.Join(err, p.give(b))
+			}
+			l.head = nil
+		}
+	}
+	return err
+}
+
+// give returns one block to the driver. It is gone afterwards, whatever the driver says.
+func (p *pool) give(b *chunk) error {
+	delete(p.blocks, b.ptr)
+	p.stats.Blocks, p.stats.Given = len(p.blocks), p.stats.Given+1
+	p.stats.Reserved -= b.class.size
+	return p.mem.memFree(b.ptr)
+}
+
+// trimAll is Device.Trim.
+func (p *pool) trimAll() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		return errPoolClosed
+	case len(p.captures) > 0:
+		return errors.New("give cached device memory back: a graph is being captured; end the capture first")
+	}
+	return errors.Join(p.settle(), p.trim())
+}
+
+// retire is called before a stream is closed. What is cached for it may be used by anybody then, so that is waited for.
+func (p *pool) retire(s *Stream) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var err error
+	waited := false
+	for _, c := range p.classes {
+		for b := c.pop(s); b != nil; b = c.pop(s) {
+			if !waited {
+				waited, err = true, p.mem.synchronize(s)
+			}
+			c.push(nil, b)
+		}
+		c.lanes = slices.DeleteFunc(c.lanes, func(l lane) bool { return l.stream == s })
+	}
+	return err
+}
+
+// beginCapture is called before s begins to capture a graph. It waits for s: what is cached for it can then be used by
+// the graph, on whichever stream that will run.
+func (p *pool) beginCapture(s *Stream) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return errPoolClosed
+	}
+	if p.capturing(s) != nil {
+		return errors.New("capture a graph: the stream is capturing one already")
+	}
+	if err := p.mem.synchronize(s); err != nil {
+		return err
+	}
+	p.captures = append(p.captures, &held{pool: p, stream: s})
+	return nil
+}
+
+// endCapture is called when the capture is over. It returns the graph's memory; nil where s was not capturing.
+func (p *pool) endCapture(s *Stream) *held {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.capturing(s)
+	p.captures = slices.DeleteFunc(p.captures, func(x *held) bool { return x == h })
+	return h
+}
+
+// capturing returns the memory of the graph that s is capturing; nil where it does not.
+func (p *pool) capturing(s *Stream) *held {
+	if s == nil {
+		return nil
+	}
+	for _, h := range p.captures {
+		if h.stream == s {
+			return h
+		}
+	}
+	return nil
+}
+
+// hold lets a block belong to the graph. A nil held holds nothing.
+func (h *held) hold(b *chunk) {
+	if h != nil && !slices.Contains(h.all, b) {
+		h.all = append(h.all, b)
+		b.graphs++
+	}
+}
+
+// release is called when the graph is closed, or its capture failed: its memory goes back to the pool when all work is
+// over. What is still handed out goes back when it is freed. A nil held has nothing, nor has one that was released.
+func (h *held) release() error {
+	if h == nil {
+		return nil
+	}
+	p := h.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || len(h.all) == 0 {
+		return nil
+	}
+	p.resting = append(p.resting, &held{all: h.all})
+	h.all, h.free = nil, nil
+	return p.settle()
+}
+
+// settle takes back the memory of closed graphs, unless a capture is in progress: waiting for the device would end it.
+func (p *pool) settle() error {
+	if len(p.captures) > 0 || len(p.resting) == 0 {
+		return nil
+	}
+	err := p.mem.synchronize(nil)
+	for _, h := range p.resting {
+		for _, b := range h.all {
+			if b.graphs--; b.graphs == 0 && !b.inUse {
+				p.cache(nil, b)
+			}
+		}
+	}
+	p.resting = nil
+	return err
+}
+
+// close gives all memory back, once nothing runs any more. What was still handed out, or held by a graph that was not
+// closed, is listed in the error.
+func (p *pool) close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.captures = nil
+	err := p.settle()
+	p.closed = true
+	leaked := p.leaks()
+	for _, ptr := range slices.Sorted(maps.Keys(p.blocks)) {
+		err = errors.Join(err, p.give(p.blocks[ptr]))
+	}
+	return errors.Join(leaked, err, p.mem.close())
+}
+
+// leaks lists what is in use, by size.
+func (p *pool) leaks() error {
+	var list []*chunk
+	var bytes int64
+	for _, b := range p.blocks {
+		if b.inUse || b.graphs > 0 {
+			list, bytes = append(list, b), bytes+b.class.size
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	slices.SortFunc(list, func(a, b *chunk) int {
+		return cmp.Or(cmp.Compare(b.class.size, a.class.size), cmp.Compare(a.ptr, b.ptr))
+	})
+	const most = 8
+	var each []string
+	for _, b := range list[:min(len(list), most)] {
+		what := fmt.Sprintf("%s at %#x", units.FormatSize(b.asked), uintptr(b.ptr))
+		if !b.inUse {
+			what = fmt.Sprintf("%s of a graph at %#x", units.FormatSize(b.class.size), uintptr(b.ptr))
+		}
+		each = append(each, what+b.taker.String())
+	}
+	if len(list) > most {
+		each = append(each, fmt.Sprintf("and %d more", len(list)-most))
+	}
+	return fmt.Errorf("%d allocations of device memory, %s, were never freed: %s", len(list), units.FormatSize(bytes), strings.Join(each, ", "))
+}
+
+func (p *pool) memory() MemoryStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stats
+}
+
+var errPoolClosed = errors.New("device memory: the device is closed")
+
+func (c *class) compare(size int64) int { return cmp.Compare(c.size, size) }
+
+// push puts a block on top of a stream's list.
+func (c *class) push(s *Stream, b *chunk) {
+	for i := range c.lanes {
+		if c.lanes[i].stream == s {
+			b.next, c.lanes[i].head = c.lanes[i].head, b
+			return
+		}
+	}
+	b.next = nil
+	c.lanes = append(c.lanes, lane{s, b})
+}
+
+// pop takes the top block of a stream's list; nil where there is none.
+func (c *class) pop(s *Stream) *chunk {
+	for i := range c.lanes {
+		if b := c.lanes[i].head; b != nil && c.lanes[i].stream == s {
+			c.lanes[i].head, b.next = b.next, nil
+			return b
+		}
+	}
+	return nil
+}
+
+// reuse takes a block out of what the capture has freed, the smallest one that fits, newest first.
+func (h *held) reuse(size, most int64) *chunk {
+	var best **chunk
+	for at := &h.free; *at != nil; at = &(*at).next {
+		if n := (*at).class.size; n >= size && n <= most && (best == nil || n < (*best).class.size) {
+			best = at
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	b := *best
+	*best, b.next = b.next, nil
+	return b
+}
+
+// deviceMemory is what the pool of a device stands on. The device has been entered by whoever calls the pool.
+type deviceMemory struct {
 	d     *Device
-	mu    sync.Mutex
-	sizes map[Ptr]int
-	stats MemoryStats
+	event uintptr // for order; 0 until it is needed
 }
 
-func newPool(d *Device, o DeviceOptions) *pool {
-	return &pool{d: d, sizes: map[Ptr]int{}, stats: MemoryStats{Limit: o.MemoryLimit}}
+func (m *deviceMemory) memAlloc(bytes int64) (Ptr, error) {
+	f, p := m.d.sym().memAlloc, new(uintptr)
+	err := m.d.check(f, f.Call(uintptr(unsafe.Pointer(p)), uintptr(bytes)))
+	return Ptr(*p), err
 }
 
-// Alloc takes device memory for work in the stream.
+func (m *deviceMemory) memFree(p Ptr) error {
+	if m.d.lost.Load() != nil {
+		return nil // it goes with the context; the loss itself has been reported
+	}
+	f := m.d.sym().memFree
+	return m.d.check(f, f.call(uintptr(p), 0, 0, 0, 0))
+}
+
+func (m *deviceMemory) memInfo() (free, total int64, err error) { return m.d.drv.memory() }
+
+// order records the pool's event on one stream and lets the other wait for it. A wait is for the last record before it,
+// so one event does for all.
+func (m *deviceMemory) order(s, behind *Stream) error {
+	sym := m.d.sym()
+	if m.event == 0 {
+		const disableTiming = 2
+		p := new(uintptr)
+		if err := m.d.check(sym.eventCreate, sym.eventCreate.Call(uintptr(unsafe.Pointer(p)), disableTiming)); err != nil {
+			return err
+		}
+		m.event = *p
+	}
+	if err := m.d.check(sym.eventRecord, sym.eventRecord.call(m.event, behind.value.Load(), 0, 0, 0)); err != nil {
+		return err
+	}
+	return m.d.check(sym.streamWaitEvent, sym.streamWaitEvent.call(s.value.Load(), m.event, 0, 0, 0))
+}
+
+func (m *deviceMemory) synchronize(s *Stream) error {
+	if s == nil {
+		f := m.d.sym().ctxSynchronize
+		return m.d.check(f, f.call(0, 0, 0, 0, 0))
+	}
+	f := m.d.sym().streamSynchronize
+	return m.d.check(f, f.call(s.value.Load(), 0, 0, 0, 0))
+}
+
+func (m *deviceMemory) close() error {
+	if m.event == 0 || m.d.lost.Load() != nil {
+		return nil
+	}
+	f := m.d.sym().eventDestroy
+	err := m.d.check(f, f.call(m.event, 0, 0, 0, 0))
+	m.event = 0
+	return err
+}
+
+// Alloc takes device memory for work on a stream, from the cache where it can; nil: for work on any stream. Its content is
+// undefined, its address a multiple of 256. The error of too little memory wraps ErrOutOfMemory and says what is needed,
+// free and allowed. While a graph is being captured only memory of the cache is given, and a capture gets memory on the
+// stream that captures, not on those forked from it.
 func (d *Device) Alloc(s *Stream, bytes int) (Ptr, error) {
-	leave, err := d.enter()
+	leave, err := d.enterWith(s)
 	if err != nil {
 		return 0, err
 	}
 	defer leave()
-	p := d.pool
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if l := p.stats.Limit; l > 0 && p.stats.InUse+int64(bytes) > l {
-		return 0, fmt.Errorf("%w: %d bytes needed, %d of the limit of %d left", ErrOutOfMemory, bytes, l-p.stats.InUse, l)
-	}
-	at := new(uintptr)
-	if err := d.check(d.sym().memAlloc, d.sym().memAlloc.Call(uintptr(unsafe.Pointer(at)), uintptr(bytes))); err != nil {
-		return 0, fmt.Errorf("%d bytes of device memory: %w", bytes, err)
-	}
-	p.sizes[Ptr(*at)] = bytes
-	p.stats.InUse += int64(bytes)
-	p.stats.HighWater = max(p.stats.HighWater, p.stats.InUse)
-	p.stats.Reserved = p.stats.InUse
-	return Ptr(*at), nil
+	return d.pool.alloc(s, int64(bytes))
 }
 
-// Free gives device memory back behind the stream's earlier work.
-func (d *Device) Free(s *Stream, at Ptr) error {
-	stream, leave, err := s.enter()
+// Free takes device memory back behind the work that the stream has now, which must be the last that uses it, without
+// waiting; nil: no work uses it any more. It goes to the cache, see Trim. Address 0 is nothing.
+func (d *Device) Free(s *Stream, p Ptr) error {
+	leave, err := d.enterWith(s)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	p := d.pool
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	bytes, ok := p.sizes[at]
-	if !ok {
-		return fmt.Errorf("device address %#x was not taken, or was given back already", uintptr(at))
-	}
-	if err := d.check(d.sym().streamSynchronize, d.sym().streamSynchronize.call(stream, 0, 0, 0, 0)); err != nil {
+	return d.pool.free(s, p)
+}
+
+// Trim gives the memory that is cached, not in use, back to the driver. It waits for the streams that used it last, and
+// is refused while a graph is being captured.
+func (d *Device) Trim() error {
+	leave, err := d.enter()
+	if err != nil {
 		return err
 	}
-	delete(p.sizes, at)
-	p.stats.InUse -= int64(bytes)
-	p.stats.Reserved = p.stats.InUse
-	return d.check(d.sym().memFree, d.sym().memFree.call(uintptr(at), 0, 0, 0, 0))
+	defer leave()
+	return d.pool.trimAll()
 }
 
-// Memory returns what is in use.
-func (d *Device) Memory() MemoryStats {
-	d.pool.mu.Lock()
-	defer d.pool.mu.Unlock()
-	return d.pool.stats
+// Memory returns what the device's memory is used for, as far as this Device took it.
+func (d *Device) Memory() MemoryStats { return d.pool.memory() }
+
+// enterWith enters the device for a call on one of its streams, or on none.
+func (d *Device) enterWith(s *Stream) (leave func(), err error) {
+	if leave, err = d.enter(); err != nil || s == nil {
+		return leave, err
+	}
+	if _, err = s.of(d); err != nil {
+		leave()
+		return nil, err
+	}
+	return leave, nil
 }
 
-// Trim gives cached memory back to the driver.
-func (d *Device) Trim() error { return nil }
-
-// close frees what is left; the device's context is current.
-func (p *pool) close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.sizes) == 0 {
+// releaseHeld gives the memory of a graph back to the pool.
+func (d *Device) releaseHeld(h *held) error {
+	if h == nil {
 		return nil
 	}
-	left := len(p.sizes)
-	for at := range p.sizes {
-		if p.d.lost.Load() == nil {
-			if err := p.d.check(p.d.sym().memFree, p.d.sym().memFree.call(uintptr(at), 0, 0, 0, 0)); err != nil {
-				return err
-			}
-		}
+	leave, err := d.enter()
+	if err != nil {
+		return nil // closed or lost: Close takes everything back
 	}
-	clear(p.sizes)
-	return fmt.Errorf("GPU %d was closed with %d blocks of device memory in use", p.d.info.Index, left)
+	defer leave()
+	return h.release()
 }

@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"errors"
 	"sync/atomic"
 	"unsafe"
 )
@@ -51,5 +52,16 @@ func (s *Stream) Wait(e *Event) error {
 	return s.d.check(s.d.sym().streamWaitEvent, s.d.sym().streamWaitEvent.call(stream, event, 0, 0, 0))
 }
 
-// Close gives the stream back when its work is done, without waiting for it. A second Close does nothing.
-func (s *Stream) Close() error { return s.close() }
+// Close gives the stream back when its work is done. It waits for that work only where memory is cached for the stream,
+// which is anybody's from then on. A second Close does nothing.
+func (s *Stream) Close() error { return errors.Join(s.retire(), s.close()) }
+
+// retire makes the memory that is cached for the stream anybody's.
+func (s *Stream) retire() error {
+	_, leave, err := s.enter()
+	if err != nil {
+		return nil // closed, or lost, which close says
+	}
+	defer leave()
+	return s.d.pool.retire(s)
+}
