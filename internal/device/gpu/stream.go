@@ -1,15 +1,19 @@
 package gpu
 
 import (
+	"errors"
+
 	"github.com/secencoder/secencoder/internal/cuda"
 	"github.com/secencoder/secencoder/internal/kernel"
 )
 
-// lane is a stream, with scratch memory that its calls use one after the other.
+// lane is a stream, with scratch memory that its calls use one after the other. Memory that became too small is kept until
+// the lane is released, because a graph that was captured from earlier calls goes on using it.
 type lane struct {
 	stream  *cuda.Stream
 	scratch cuda.Ptr
 	bytes   int
+	retired []cuda.Ptr
 }
 
 // take returns scratch memory for one call, on a multiple of 256 bytes. What the calls before had there is gone.
@@ -17,24 +21,28 @@ func (l *lane) take(device *cuda.Device, bytes int) (cuda.Ptr, error) {
 	if bytes <= l.bytes {
 		return l.scratch, nil
 	}
-	if err := l.release(device); err != nil {
-		return 0, err
-	}
 	p, err := device.Alloc(l.stream, bytes)
 	if err != nil {
 		return 0, err
+	}
+	if l.bytes > 0 {
+		l.retired = append(l.retired, l.scratch)
 	}
 	l.scratch, l.bytes = p, bytes
 	return p, nil
 }
 
+// release gives all of the scratch memory back, behind the calls of the stream.
 func (l *lane) release(device *cuda.Device) error {
 	if l.bytes == 0 {
 		return nil
 	}
-	p := l.scratch
-	l.scratch, l.bytes = 0, 0
-	return device.Free(l.stream, p)
+	var errs []error
+	for _, p := range append(l.retired, l.scratch) {
+		errs = append(errs, device.Free(l.stream, p))
+	}
+	l.scratch, l.bytes, l.retired = 0, 0, nil
+	return errors.Join(errs...)
 }
 
 // Stream returns the name under which calls go to a stream of the table's device; 0 names a stream of the table's own. The
@@ -59,7 +67,8 @@ func (t *Table) Stream(s *cuda.Stream) kernel.Stream {
 	return kernel.Stream(len(t.lanes) - 1)
 }
 
-// Release forgets a stream's name and gives back the scratch memory of its calls, in the order of the stream.
+// Release forgets a stream's name and gives back the scratch memory of its calls, in the order of the stream. Graphs that
+// were captured from them must not be launched any more.
 func (t *Table) Release(on kernel.Stream) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -29,6 +29,9 @@ type Options struct {
 
 // Table is the kernel table of one device. Calls may come from any goroutine; those of several run one after the other.
 // After a call that failed, calls do nothing until Sync has returned its error.
+//
+// Calls may be captured into a graph (cuda.Stream.Capture) once each of the same sizes has run before: the first one takes
+// scratch memory, and lets cublasLt choose. SumSquares cannot, because it waits for its result.
 type Table struct {
 	mu       sync.Mutex
 	device   *cuda.Device
