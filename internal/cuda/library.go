@@ -1,12 +1,11 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 )
 
@@ -115,21 +114,15 @@ func find(k Kind, option string) []candidate {
 	for _, file := range k.files() {
 		list = append(list, candidate{from: "system " + file, path: file})
 	}
-	for _, dir := range systemFolders {
-		list = among(list, k, "system", dir)
+	for _, dir := range systemFolders() {
+		list = among(list, k, "system", dir, dir)
 	}
 	for _, site := range pythonSites() {
-		dirs, _ := filepath.Glob(filepath.Join(literal(site), "nvidia", "*", wheelFolder())) // the pattern is well formed
-		for _, dir := range dirs {
-			list = among(list, k, "Python packages", dir)
-		}
-		if len(dirs) == 0 {
-			list = append(list, candidate{from: "Python packages " + site, problem: fmt.Errorf("no packages of NVIDIA")})
-		}
+		list = among(list, k, "Python packages", site, wheelFolders(site)...)
 	}
-	for _, dir := range filepath.SplitList(os.Getenv("LD_LIBRARY_PATH")) {
+	for _, dir := range filepath.SplitList(os.Getenv(pathVariable())) {
 		if dir != "" {
-			list = among(list, k, "LD_LIBRARY_PATH", dir)
+			list = among(list, k, pathVariable(), dir, dir)
 		}
 	}
 	return list
@@ -138,10 +131,13 @@ func find(k Kind, option string) []candidate {
 // asked adds the place that a person named. A file is for the library of its name, and then nothing else will do; a
 // folder is for all libraries, so one that does not hold this library is no error, unless strict.
 func asked(list []candidate, k Kind, from, path string, strict bool) []candidate {
+	if full, err := filepath.Abs(path); err == nil { // else a bare name would be looked for in the system
+		path = full
+	}
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return append(list, candidate{from: from, problem: fmt.Errorf("there is no such file or folder"), only: true})
+		return append(list, candidate{from: from, problem: errors.New("there is no such file or folder"), only: true})
 	case info.IsDir():
 		for _, file := range k.files() {
 			full := filepath.Join(path, file)
@@ -153,91 +149,22 @@ func asked(list []candidate, k Kind, from, path string, strict bool) []candidate
 	case strict || strings.Contains(strings.ToLower(filepath.Base(path)), strings.ToLower(libraries[k].stem)):
 		return append(list, candidate{from: from, path: path, problem: foreignFile(path), only: true})
 	}
-	return among(list, k, from, filepath.Dir(path)) // a file of another library: this one may lie beside it
+	return among(list, k, from, filepath.Dir(path), filepath.Dir(path)) // a file of another library: this one may lie beside it
 }
 
-// among adds the files of the library that are in dir, or the remark that there are none.
-func among(list []candidate, k Kind, from, dir string) []candidate {
-	found := false
-	for _, file := range k.files() {
-		full := filepath.Join(dir, file)
-		if _, err := os.Stat(full); err == nil {
-			list = append(list, candidate{from: from + " " + full, path: full, problem: foreignFile(full)})
-			found = true
-		}
-	}
-	if !found {
-		list = append(list, candidate{from: from + " " + dir, problem: fmt.Errorf("not there")})
-	}
-	return list
-}
-
-// systemFolders are where installers put libraries without telling the dynamic linker: the toolkit, WSL, NixOS, Colab.
-var systemFolders = []string{"/usr/local/cuda/lib64", "/usr/lib/wsl/lib", "/run/opengl-driver/lib", "/usr/lib64-nvidia"}
-
-// pythonSites returns the folders of packages of VIRTUAL_ENV and of the python3 on PATH: beside the name as it is found
-// (the python3 of a virtual environment is a link out of it), beside what it links to, and below pyenv, whose python3 is
-// a script.
-func pythonSites() []string {
-	var prefixes []string
-	if env := os.Getenv("VIRTUAL_ENV"); env != "" {
-		prefixes = append(prefixes, env)
-	}
-	for _, name := range []string{"python3", "python"} {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			continue
-		}
-		prefixes = append(prefixes, prefixOf(path))
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			prefixes = append(prefixes, prefixOf(real))
-		}
-		if filepath.Base(filepath.Dir(path)) == "shims" {
-			versions, _ := filepath.Glob(filepath.Join(literal(filepath.Dir(filepath.Dir(path))), "versions", "*")) // well formed
-			prefixes = append(prefixes, versions...)
-		}
-	}
-	if slices.Contains(prefixes, "/usr") {
-		prefixes = append(prefixes, "/usr/local")
-	}
-	if home, err := os.UserHomeDir(); err == nil {
-		prefixes = append(prefixes, filepath.Join(home, ".local"))
-	}
-	var sites []string
-	for _, prefix := range prefixes {
-		for _, below := range []string{"lib/python3*/site-packages", "lib64/python3*/site-packages", "lib/python3*/dist-packages", "Lib/site-packages"} {
-			dirs, _ := filepath.Glob(filepath.Join(literal(prefix), filepath.FromSlash(below))) // well formed
-			for _, dir := range dirs {
-				if !slices.Contains(sites, dir) {
-					sites = append(sites, dir)
-				}
+// among adds the files of the library that are in the folders of a place, or the remark that there are none.
+func among(list []candidate, k Kind, from, place string, folders ...string) []candidate {
+	before := len(list)
+	for _, dir := range folders {
+		for _, file := range k.files() {
+			full := filepath.Join(dir, file)
+			if _, err := os.Stat(full); err == nil {
+				list = append(list, candidate{from: from + " " + full, path: full, problem: foreignFile(full)})
 			}
 		}
 	}
-	return sites
-}
-
-// prefixOf returns the folder that an interpreter is installed below: the parent of bin, on windows its own folder.
-func prefixOf(python string) string {
-	dir := filepath.Dir(python)
-	if base := filepath.Base(dir); base == "bin" || base == "Scripts" || base == "shims" {
-		return filepath.Dir(dir)
+	if len(list) == before {
+		list = append(list, candidate{from: from + " " + place, problem: errors.New("not there")})
 	}
-	return dir
-}
-
-// wheelFolder is where a wheel of NVIDIA keeps its libraries.
-func wheelFolder() string {
-	if runtime.GOOS == "windows" {
-		return "bin"
-	}
-	return "lib"
-}
-
-// literal quotes what a pattern of filepath.Glob would read as more than itself.
-func literal(path string) string {
-	if runtime.GOOS == "windows" {
-		return path // a backslash parts folders there and quotes nothing
-	}
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+	return list
 }

@@ -1,0 +1,177 @@
+package cuda
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// elfHeader is the beginning of a library for the machine of that number, as far as foreignFile reads it.
+func elfHeader(machine uint16) []byte {
+	head := make([]byte, 64)
+	copy(head, "\x7fELF\x02\x01\x01")
+	binary.LittleEndian.PutUint16(head[18:], machine)
+	return head
+}
+
+func ownMachine(t *testing.T) uint16 {
+	for number, name := range machines {
+		if name == runtime.GOARCH {
+			return number
+		}
+	}
+	t.Skipf("no ELF number for %s in the table", runtime.GOARCH)
+	return 0
+}
+
+func put(t *testing.T, content []byte, parts ...string) string {
+	t.Helper()
+	path := filepath.Join(parts...)
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, content, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// clean takes out of the environment what names places.
+func clean(t *testing.T) {
+	for _, name := range []string{EnvLibrary, "VIRTUAL_ENV", "LD_LIBRARY_PATH", "HOME", "PATH"} {
+		t.Setenv(name, "")
+	}
+}
+
+func linuxOnly(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the places of linux")
+	}
+}
+
+func TestSearchOrder(t *testing.T) {
+	linuxOnly(t)
+	clean(t)
+	dir := t.TempDir()
+	lib := elfHeader(ownMachine(t))
+	inVenv := put(t, lib, dir, "venv[1]", "lib", "python3.11", "site-packages", "nvidia", "cublas", "lib", "libcublasLt.so.12")
+	put(t, nil, dir, "venv[1]", "lib", "python3.11", "site-packages", "nvidia", "cudnn", "lib", "libcudnn.so.9")
+	real := put(t, []byte("#!"), dir, "opt", "bin", "python3.12")
+	inReal := put(t, lib, dir, "opt", "lib", "python3.12", "site-packages", "nvidia", "cu13", "lib", "libcublasLt.so.13")
+	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(real, filepath.Join(dir, "bin", "python3")); err != nil {
+		t.Fatal(err)
+	}
+	inPath := put(t, lib, dir, "ld", "libcublasLt.so.12")
+	inEnv := put(t, lib, dir, "env", "libcublasLt.so.13")
+	t.Setenv("VIRTUAL_ENV", filepath.Join(dir, "venv[1]"))
+	t.Setenv("PATH", filepath.Join(dir, "bin"))
+	t.Setenv("LD_LIBRARY_PATH", filepath.Join(dir, "nothing")+":"+filepath.Join(dir, "ld"))
+
+	var got []string
+	for _, c := range find(LibCublasLt, "") {
+		if c.problem == nil && !strings.HasPrefix(c.path, "/usr") && !strings.HasPrefix(c.path, "/run") {
+			got = append(got, c.path)
+		}
+	}
+	want := []string{"libcublasLt.so.12", "libcublasLt.so.13", inVenv, inReal, inPath}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("order of places:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+
+	for _, c := range []struct {
+		name, option, env string
+		kind              Kind
+		want              string // the first place
+		alone             bool   // and the only one
+	}{
+		{"a folder in the environment that holds it", "", filepath.Dir(inEnv), LibCublasLt, inEnv, true},
+		{"a folder in the environment without it", "", filepath.Dir(inEnv), LibCUDA, "", false},
+		{"a file in the environment", "", inEnv, LibCublasLt, inEnv, true},
+		{"a file of another library, beside it", "", put(t, lib, dir, "env", "libnvrtc.so.12"), LibCublasLt, inEnv, false},
+		{"a file that is not there", "", filepath.Join(dir, "libcublasLt.so.12"), LibCublasLt, "", true},
+		{"the option goes before the environment", inPath, inEnv, LibCublasLt, inPath, true},
+		{"an option without it", filepath.Dir(inEnv), "", LibCUDA, "", true},
+	} {
+		t.Setenv(EnvLibrary, c.env)
+		list := find(c.kind, c.option)
+		if list[0].path != c.want || (c.want == "") != (list[0].problem != nil) {
+			t.Errorf("%s: first place %q (%v), want %q", c.name, list[0].path, list[0].problem, c.want)
+		}
+		if (len(list) == 1) != c.alone {
+			t.Errorf("%s: %d places", c.name, len(list))
+		}
+	}
+}
+
+// A name without a folder means a file here when it was asked for, not one that the system may find somewhere else.
+func TestAskedForIsNotTheSystems(t *testing.T) {
+	linuxOnly(t)
+	clean(t)
+	t.Chdir(t.TempDir())
+	put(t, elfHeader(ownMachine(t)), "libcuda.so.1")
+	if c := find(LibCUDA, "libcuda.so.1"); len(c) != 1 || !filepath.IsAbs(c[0].path) {
+		t.Errorf("places: %+v, want the file in this folder", c)
+	}
+}
+
+func TestLoadSaysWhatWasTried(t *testing.T) {
+	linuxOnly(t)
+	if absent != "" {
+		t.Skip(absent)
+	}
+	clean(t)
+	other := uint16(183)
+	if runtime.GOARCH == "arm64" {
+		other = 62
+	}
+	dir := t.TempDir()
+	wrong := put(t, elfHeader(other), dir, "libcuda.so.1")
+	text := put(t, []byte("/* GNU ld script */\nINPUT(libcuda.so.1)"), dir, "script", "libcuda.so.1")
+	broken := put(t, elfHeader(ownMachine(t)), dir, "broken", "libcuda.so.1")
+	for _, c := range []struct{ library, want string }{
+		{wrong, "wrong architecture: the library is for " + machines[other] + ", this program for " + runtime.GOARCH},
+		{dir, "wrong architecture"},
+		{text, "not a shared library"},
+		{broken, "tried:\n  option " + broken + ": "},
+		{filepath.Join(dir, "no"), "there is no such file or folder"},
+		{filepath.Join(dir, "script", ".."), "wrong architecture"},
+	} {
+		_, err := Load(Options{Library: c.library})
+		if !errors.Is(err, ErrNoDriver) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.library) {
+			t.Errorf("%s: error %v\nwant one that wraps ErrNoDriver and says %q", c.library, err, c.want)
+		}
+	}
+}
+
+// A library of the right kind of file that is not CUDA's: the missing function is named.
+func TestMissingSymbolIsNamed(t *testing.T) {
+	linuxOnly(t)
+	if absent != "" {
+		t.Skip(absent)
+	}
+	handle, err := dlopen("libc.so.6")
+	if err != nil {
+		t.Skip(err)
+	}
+	l := &Library{path: "libc.so.6", handle: handle}
+	_, err = resolve(l)
+	if !errors.Is(err, ErrDriverTooOld) || !strings.Contains(err.Error(), "libc.so.6 has no function cuInit") {
+		t.Errorf("error %v, want one that names cuInit", err)
+	}
+}
+
+func TestAbsentIsSaid(t *testing.T) {
+	if absent == "" {
+		t.Skip("this build opens libraries")
+	}
+	if _, err := Load(Options{}); !errors.Is(err, ErrNoDriver) || !strings.Contains(err.Error(), absent) {
+		t.Errorf("error %v, want one that says %q", err, absent)
+	}
+}
