@@ -14,6 +14,7 @@ type Function struct {
 	value      uintptr
 	parameters []uint8      // sizes in bytes; nil when not known
 	static     int          // bytes of shared memory that the kernel declares itself
+	maxThreads int          // of a block
 	dynamic    atomic.Int64 // most bytes of shared memory that a launch may ask for
 }
 
@@ -36,6 +37,9 @@ func (m *Module) Function(name string) (*Function, error) {
 	}
 	k := &Function{m: m, name: name, value: *p, parameters: m.parameters[name]}
 	if k.static, err = k.attribute(funcShared); err != nil {
+		return nil, err
+	}
+	if k.maxThreads, err = k.attribute(funcMaxThreads); err != nil {
 		return nil, err
 	}
 	k.dynamic.Store(int64(m.d.info.SharedPerBlock - k.static))
@@ -92,8 +96,8 @@ func (f *Function) Attributes() (Attributes, error) {
 	return a, nil
 }
 
-// SetShared lets launches ask for up to that many bytes of dynamic shared memory. It is needed above what every kernel
-// may have (48 KB with its own); the device sets a limit, which the error names.
+// SetShared lets launches ask for up to that many bytes of dynamic shared memory. It is needed for more than every kernel
+// may have (48 KB, its own included); the device sets a limit, which the error names. It never lowers what is allowed.
 func (f *Function) SetShared(bytes int) error {
 	_, leave, err := f.m.enter()
 	if err != nil {
@@ -104,10 +108,13 @@ func (f *Function) SetShared(bytes int) error {
 		return fmt.Errorf("kernel %q: %d bytes of dynamic shared memory; GPU %d allows 0 to %d (%d a block, of which the kernel has %d itself)",
 			f.name, bytes, f.m.d.info.Index, limit, f.m.d.info.SharedOptIn, f.static)
 	}
+	if int64(bytes) <= f.dynamic.Load() {
+		return nil
+	}
 	s := f.m.d.sym().funcSetAttribute
 	if err := f.m.d.check(s, s.call(f.value, funcMaxDynamic, uintptr(bytes), 0, 0)); err != nil {
 		return fmt.Errorf("kernel %q: %d bytes of dynamic shared memory: %w", f.name, bytes, err)
 	}
-	f.dynamic.Store(int64(max(bytes, f.m.d.info.SharedPerBlock-f.static)))
+	f.dynamic.Store(int64(bytes))
 	return nil
 }

@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"unsafe"
@@ -10,52 +11,56 @@ import (
 // Grid counts blocks of a launch or threads of a block. A zero Y or Z means 1.
 type Grid struct{ X, Y, Z int }
 
-// maxParameters and maxParameterBytes bound the arguments of a launch; CUDA's own bound is 4,096 bytes.
-const (
-	maxParameters     = 64
-	maxParameterBytes = 512
-)
+// maxParameters bounds the arguments of a launch; the kernels here have up to about twenty.
+const maxParameters = 64
 
-// block is the argument block that the driver reads: the table of addresses that cuLaunchKernel takes, and the values
-// that they point to, laid out as a C compiler would lay out a struct of them. It stands outside Go's heap, because it
-// holds addresses of itself, and the driver reads it through them.
+// block is what the driver reads when it takes a launch: the table of addresses that cuLaunchKernel wants, and the values
+// that they point to. It stands outside Go's heap, because it holds addresses of itself.
 type block struct {
 	table  [maxParameters]uintptr
-	values [maxParameterBytes]byte
+	values [maxParameters]uint64
 }
 
 // Launch packs the arguments of one kernel and starts it. It is made once and used many times, by one goroutine at a
 // time; using it allocates nothing:
 //
-//	l.Reset().Ptr(x).Ptr(y).I32(n).F32(alpha).Run(s, cuda.Grid{X: blocks}, cuda.Grid{X: 256}, 0)
+//	err := l.Reset().Ptr(x).Ptr(y).I32(n).F32(alpha).Run(s, cuda.Grid{X: blocks}, cuda.Grid{X: 256}, 0)
 //
 // The driver copies the arguments when it takes the launch, so the next Reset may follow at once.
 type Launch struct {
 	*handle
-	f     *Function
-	block *block
-	n     int // arguments
-	at    int // bytes of values in use
-	full  bool
-	sizes [maxParameters]uint8
-	args  [11]uintptr // of cuLaunchKernel
+	f      *Function
+	block  *block                // valid while the device is entered and the handle is open
+	err    error                 // of NewLaunch
+	n      int                   // arguments
+	end    int                   // bytes of values in use
+	full   bool                  // there were more than fit
+	values [maxParameters]uint64 // laid out as a C compiler lays out a struct of them
+	starts [maxParameters]uint16 // where each argument begins in values, in bytes
+	sizes  [maxParameters]uint8
+	args   [11]uintptr // of cuLaunchKernel, kept here so that a launch allocates none
 }
 
-// NewLaunch makes a launch without arguments.
+// NewLaunch makes a launch without arguments. What goes wrong is said by Run.
 func (f *Function) NewLaunch() *Launch {
 	d := f.m.d
-	b, err := d.slabs.take()
-	l := &Launch{f: f, block: b, handle: &handle{d: d, kind: kindLaunch}}
-	if err != nil { // the handle's value stays 0: Run says that the launch cannot be used
+	l := &Launch{handle: &handle{d: d, kind: kindLaunch}, f: f}
+	_, leave, err := f.m.enter()
+	if err != nil {
+		l.err = err
 		return l
 	}
-	l.handle = d.own(kindLaunch, uintptr(unsafe.Pointer(b)), func(uintptr) error { d.slabs.give(b); return nil })
+	defer leave()
+	if l.block, l.err = d.slabs.take(); l.err != nil {
+		return l
+	}
+	l.handle = d.own(kindLaunch, uintptr(unsafe.Pointer(l.block)), func(uintptr) error { d.slabs.give(l.block); return nil })
 	return l
 }
 
 // Reset forgets the arguments.
 func (l *Launch) Reset() *Launch {
-	l.n, l.at, l.full = 0, 0, false
+	l.n, l.end, l.full = 0, 0, false
 	return l
 }
 
@@ -94,25 +99,26 @@ func (l *Launch) put64(v uint64) *Launch {
 	return l
 }
 
-// next makes room for an argument of that many bytes, aligned to its size as in C, and enters it in the table.
+// next makes room for an argument of that many bytes, aligned to its size as in C.
 func (l *Launch) next(size int) unsafe.Pointer {
-	at := (l.at + size - 1) &^ (size - 1)
-	if l.block == nil || l.n == maxParameters || at+size > maxParameterBytes {
+	start := (l.end + size - 1) &^ (size - 1)
+	if l.n == maxParameters { // as many values of 8 bytes fit, so n alone decides
 		l.full = true
 		return nil
 	}
-	p := unsafe.Pointer(&l.block.values[at])
-	l.block.table[l.n] = uintptr(p)
-	l.sizes[l.n] = uint8(size)
+	l.starts[l.n], l.sizes[l.n] = uint16(start), uint8(size)
 	l.n++
-	l.at = at + size
-	return p
+	l.end = start + size
+	return unsafe.Add(unsafe.Pointer(&l.values), start)
 }
 
 // Run starts the kernel behind the stream's earlier work, with shared bytes of dynamic shared memory for each block.
 // Arguments that do not fit the kernel's parameters are an error before anything is started. An error of the kernel
 // itself comes with a later call, at the latest with Synchronize.
-func (l *Launch) Run(s *Stream, grid, block Grid, shared int) error {
+func (l *Launch) Run(s *Stream, grid, threads Grid, shared int) error {
+	if l.err != nil {
+		return l.wrap(l.err)
+	}
 	_, leave, err := l.enter()
 	if err != nil {
 		return l.wrap(err)
@@ -125,35 +131,48 @@ func (l *Launch) Run(s *Stream, grid, block Grid, shared int) error {
 	if l.f.m.value.Load() == 0 {
 		return l.wrap(l.f.m.errClosed())
 	}
-	grid, block = grid.ones(), block.ones()
-	if err := l.fits(grid, block, shared); err != nil {
+	grid, threads = grid.ones(), threads.ones()
+	if err := l.fits(grid, threads, shared); err != nil {
 		return l.wrap(err)
 	}
-	l.args = [...]uintptr{l.f.value, uintptr(grid.X), uintptr(grid.Y), uintptr(grid.Z), uintptr(block.X), uintptr(block.Y), uintptr(block.Z),
+	l.block.values = l.values
+	base := uintptr(unsafe.Pointer(&l.block.values))
+	for i, start := range l.starts[:l.n] {
+		l.block.table[i] = base + uintptr(start)
+	}
+	l.args = [...]uintptr{l.f.value, uintptr(grid.X), uintptr(grid.Y), uintptr(grid.Z),
+		uintptr(threads.X), uintptr(threads.Y), uintptr(threads.Z),
 		uintptr(shared), stream, uintptr(unsafe.Pointer(&l.block.table)), 0}
-	launch := l.d.sym().launchKernel
-	if r := syscallN(launch.addr, l.args[:]); r != 0 {
-		return l.wrap(fmt.Errorf("grid %v, block %v, %d bytes of shared memory: %w", grid, block, shared, l.d.check(launch, r)))
+	launch := &l.d.sym().launchKernel
+	if r := syscallN(launch.addr, l.args[:]); int32(r) != 0 {
+		return l.wrap(l.d.check(*launch, r))
 	}
 	return nil
 }
 
-func (l *Launch) wrap(err error) error { return fmt.Errorf("kernel %q: %w", l.f.name, err) }
+// wrap names the kernel, but not for a lost device: that is an error of earlier work, and always the same one.
+func (l *Launch) wrap(err error) error {
+	if errors.Is(err, ErrDeviceLost) {
+		return err
+	}
+	return fmt.Errorf("kernel %q: %w", l.f.name, err)
+}
 
-// fits checks what the driver does not (it reads as many arguments as the kernel has, whatever is there) or says in one
-// word for everything.
-func (l *Launch) fits(grid, block Grid, shared int) error {
+// fits checks what the driver does not (it reads as many arguments as the kernel has, whatever is there) or calls
+// "invalid argument" whichever it was.
+func (l *Launch) fits(grid, threads Grid, shared int) error {
 	switch {
 	case l.full:
-		return fmt.Errorf("more than %d arguments or %d bytes of them", maxParameters, maxParameterBytes)
+		return fmt.Errorf("more than %d arguments", maxParameters)
 	case l.f.parameters != nil && !bytes.Equal(l.sizes[:l.n], l.f.parameters):
-		return fmt.Errorf("arguments of %d bytes each were given, the kernel takes parameters of %d", l.sizes[:l.n], l.f.parameters)
+		return fmt.Errorf("the arguments have %d bytes, the kernel's parameters %d", l.sizes[:l.n], l.f.parameters)
 	case grid.X < 1 || grid.Y < 1 || grid.Z < 1 || grid.X > math.MaxInt32 || grid.Y > 65535 || grid.Z > 65535:
-		return fmt.Errorf("grid %v: want 1 to 2147483647, 65535 and 65535 blocks", grid)
-	case block.X < 1 || block.Y < 1 || block.Z < 1 || block.X > 1024 || block.Y > 1024 || block.Z > 64 || block.X*block.Y*block.Z > 1024:
-		return fmt.Errorf("block %v: want 1 to 1024, 1024 and 64 threads, and 1024 in all", block)
+		return fmt.Errorf("grid of %d × %d × %d blocks: want 1 to 2147483647, 65535 and 65535", grid.X, grid.Y, grid.Z)
+	case threads.X < 1 || threads.Y < 1 || threads.Z < 1 || threads.X > 1024 || threads.Y > 1024 || threads.Z > 64 || threads.X*threads.Y*threads.Z > l.f.maxThreads:
+		return fmt.Errorf("block of %d × %d × %d threads: want 1 to 1024, 1024 and 64, and at most %d in all, which the kernel's registers allow",
+			threads.X, threads.Y, threads.Z, l.f.maxThreads)
 	case shared < 0 || int64(shared) > l.f.dynamic.Load():
-		return fmt.Errorf("%d bytes of dynamic shared memory: at most %d without SetShared for more", shared, l.f.dynamic.Load())
+		return fmt.Errorf("%d bytes of dynamic shared memory: at most %d are allowed; SetShared allows more", shared, l.f.dynamic.Load())
 	}
 	return nil
 }
