@@ -2,7 +2,6 @@ package cuda
 
 import (
 	"errors"
-	"fmt"
 	"unsafe"
 )
 
@@ -48,7 +47,7 @@ func (s *Stream) copyHost(f Symbol, host, dst, src uintptr, bytes int) error {
 		return errPageable
 	}
 	if err := s.d.check(f, f.call(dst, src, uintptr(bytes), stream, 0)); err != nil {
-		return fmt.Errorf("copy %d bytes: %w", bytes, err)
+		return err
 	}
 	if pinned {
 		return nil

@@ -3,6 +3,7 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -31,8 +32,8 @@ type Device struct {
 	leave     func()                // made once: see enter
 
 	mu    sync.Mutex
-	owned map[*handle]struct{} // what is open on the device
-	hosts atomic.Pointer[[]hostRange]
+	owned map[*handle]struct{}        // guarded by mu: what is open on the device
+	hosts atomic.Pointer[[]hostRange] // written under mu: see changeHosts
 	slabs slabs
 }
 
@@ -196,15 +197,14 @@ func (d *Device) freeAll() error {
 	if d.lost.Load() == nil {
 		errs = append(errs, d.check(d.sym().ctxSynchronize, d.sym().ctxSynchronize.Call()))
 	}
-	left := make([]*handle, 0, len(d.owned))
-	count := make([]int, len(kindNames))
-	for h := range d.owned {
-		left = append(left, h)
-		count[h.kind]++
-	}
+	d.mu.Lock()
+	left := slices.Collect(maps.Keys(d.owned))
 	clear(d.owned)
+	d.mu.Unlock()
 	slices.SortFunc(left, func(a, b *handle) int { return int(a.kind - b.kind) })
+	count := make([]int, len(kindNames))
 	for _, h := range left {
+		count[h.kind]++
 		if value := h.value.Swap(0); value != 0 && d.lost.Load() == nil {
 			errs = append(errs, h.free(value))
 		}
@@ -246,7 +246,7 @@ func (d *Device) check(f Symbol, result uintptr) error {
 
 // note remembers the first error after which the device is lost, and returns it instead of a later one.
 func (d *Device) note(err error) error {
-	if e, ok := err.(*Error); ok && meanings[e.Code].lost {
+	if e := (*Error)(nil); errors.As(err, &e) && e.kind == ErrDeviceLost {
 		d.lost.CompareAndSwap(nil, e)
 	}
 	if lost := d.lost.Load(); lost != nil {

@@ -26,7 +26,7 @@ type Error struct {
 	Name string // CUDA_ERROR_OUT_OF_MEMORY
 	Text string // what the library says about the code
 	Hint string // what to do about it; may be empty
-	kind error
+	kind error  // sentinel that it belongs to, or nil
 }
 
 // Error returns one sentence: the call, what went wrong, the code's name and number, and what to do about it.
