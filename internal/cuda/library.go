@@ -72,7 +72,7 @@ func OpenLibrary(k Kind, option string) (*Library, error) {
 	if absent != "" {
 		return nil, fmt.Errorf("%w: %s", libraries[k].missing, absent)
 	}
-	var tried []string
+	var tried, empty []string
 	for _, c := range find(k, option) {
 		err := c.problem
 		if err == nil {
@@ -82,14 +82,24 @@ func OpenLibrary(k Kind, option string) (*Library, error) {
 			}
 			err = plain(c.path, err)
 		}
-		tried = append(tried, fmt.Sprintf("%s: %v", c.from, err))
+		if err == errNotThere {
+			empty = append(empty, c.from)
+		} else {
+			tried = append(tried, fmt.Sprintf("%s: %v", c.from, err))
+		}
 		if c.only {
 			break
 		}
 	}
+	if len(empty) > 0 {
+		tried = append(tried, "not there: "+strings.Join(empty, ", "))
+	}
 	return nil, fmt.Errorf("%w: %s could not be opened; %s; tried:\n  %s",
 		libraries[k].missing, k.files()[0], libraries[k].hint, strings.Join(tried, "\n  "))
 }
+
+// errNotThere is the problem of most places: the error lists them in one line.
+var errNotThere = errors.New("not there")
 
 // candidate is one place that a library may be at.
 type candidate struct {
@@ -164,7 +174,7 @@ func among(list []candidate, k Kind, from, place string, folders ...string) []ca
 		}
 	}
 	if len(list) == before {
-		list = append(list, candidate{from: from + " " + place, problem: errors.New("not there")})
+		list = append(list, candidate{from: from + " " + place, problem: errNotThere})
 	}
 	return list
 }

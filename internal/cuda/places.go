@@ -65,9 +65,12 @@ func pythonSites() []string {
 		prefixes = append(prefixes, filepath.Join(home, ".local"))
 	}
 	var sites []string
+	seen := map[string]bool{} // lib64 is a link to lib here and there
 	for _, prefix := range prefixes {
 		for _, dir := range globs(prefix, []string{"lib/python3*/site-packages", "lib64/python3*/site-packages", "lib/python3*/dist-packages", "Lib/site-packages"}) {
-			if !slices.Contains(sites, dir) {
+			real, err := filepath.EvalSymlinks(dir)
+			if err == nil && !seen[real] {
+				seen[real] = true
 				sites = append(sites, dir)
 			}
 		}
