@@ -95,17 +95,24 @@ func (e entry) between(from, to kernel.DType) entry {
 
 // call is one call of the table while it is put on a stream. Its methods do nothing after the first error.
 type call struct {
-	t *Table
-	l *lane
+	t      *Table
+	stream *cuda.Stream
 }
 
 // begin locks the table for a call.
 func (t *Table) begin(on kernel.Stream) call {
 	t.mu.Lock()
-	return call{t, t.lanes[on]}
+	return call{t, t.streams[on]}
 }
 
-func (c call) end() { c.t.mu.Unlock() }
+// end gives back what the call took.
+func (c call) end() {
+	for _, p := range c.t.taken {
+		c.check(c.t.device.Free(c.stream, p))
+	}
+	c.t.taken = c.t.taken[:0]
+	c.t.mu.Unlock()
+}
 
 // failed reports whether a call since the last Sync failed, this one included.
 func (c call) failed() bool { return c.t.err != nil }
@@ -122,24 +129,28 @@ func (c call) pack(e entry) *cuda.Launch { return c.t.launches[e].Reset() }
 // run launches a kernel.
 func (c call) run(l *cuda.Launch, g kernels.Geometry) {
 	if !c.failed() {
-		c.check(l.Run(c.l.stream, cuda.Grid{X: g.Grid[0], Y: g.Grid[1], Z: g.Grid[2]}, cuda.Grid{X: g.Block[0], Y: g.Block[1], Z: g.Block[2]}, 0))
+		c.check(l.Run(c.stream, cuda.Grid{X: g.Grid[0], Y: g.Grid[1], Z: g.Grid[2]}, cuda.Grid{X: g.Block[0], Y: g.Block[1], Z: g.Block[2]}, 0))
 	}
 }
 
 // clear fills device memory with zeros.
 func (c call) clear(p cuda.Ptr, bytes int) {
 	if !c.failed() && bytes > 0 {
-		c.check(c.l.stream.Fill(p, 0, bytes))
+		c.check(c.stream.Fill(p, 0, bytes))
 	}
 }
 
-// scratch returns scratch memory for this call; 0 after an error.
+// scratch returns memory for this call, on a multiple of 256 bytes; 0 after an error.
 func (c call) scratch(bytes int) cuda.Ptr {
 	if c.failed() || bytes == 0 {
 		return 0
 	}
-	p, err := c.l.take(c.t.device, bytes)
-	c.check(err)
+	p, err := c.t.device.Alloc(c.stream, bytes)
+	if err != nil {
+		c.t.fail(err)
+		return 0
+	}
+	c.t.taken = append(c.t.taken, p)
 	return p
 }
 

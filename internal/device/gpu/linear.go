@@ -109,7 +109,7 @@ func (t *Table) Linear(on kernel.Stream, a *kernel.LinearArgs) {
 // multiply puts the product on the stream.
 func (c call) multiply() {
 	if !c.failed() {
-		c.check(c.t.lt.Multiply(c.l.stream, &c.t.product))
+		c.check(c.t.lt.Multiply(c.stream, &c.t.product))
 	}
 }
 

@@ -51,10 +51,10 @@ func (t *Table) SumSquares(on kernel.Stream, a *kernel.SumSquaresArgs) float64 {
 	}
 	c.run(c.pack(sumTree).Ptr(partial).Ptr(sum).I64(int64(count)), kernels.SumTree())
 	if !c.failed() {
-		c.check(c.l.stream.CopyToHost(t.sum.Bytes(), sum))
+		c.check(c.stream.CopyToHost(t.sum.Bytes(), sum))
 	}
 	if !c.failed() {
-		c.check(c.l.stream.Synchronize())
+		c.check(c.stream.Synchronize())
 	}
 	if c.failed() {
 		return math.NaN()

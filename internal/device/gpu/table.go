@@ -30,19 +30,21 @@ type Options struct {
 // Table is the kernel table of one device. Calls may come from any goroutine; those of several run one after the other.
 // After a call that failed, calls do nothing until Sync has returned its error.
 //
-// Calls may be captured into a graph (cuda.Stream.Capture) once each of the same sizes has run before: the first one takes
-// scratch memory, and lets cublasLt choose. SumSquares cannot, because it waits for its result.
+// What a call needs for itself beyond its Work operand it takes from the device's pool and gives back when it is put on
+// the stream, behind itself. Calls may be captured into a graph (cuda.Stream.Capture) once one of the same sizes has run,
+// which lets cublasLt choose. SumSquares cannot, because it waits for its result.
 type Table struct {
 	mu       sync.Mutex
 	device   *cuda.Device
 	lt       *cuda.Lt
 	module   *cuda.Module
 	launches [entries]*cuda.Launch
-	lanes    []*lane
+	streams  []*cuda.Stream // by their names; nil where one was released
 	err      error
 
 	cores   int          // multiprocessors
 	product cuda.Product // of the call that is being put on a stream
+	taken   []cuda.Ptr   // by it, for itself
 	sum     *cuda.Host   // what SumSquares reads
 }
 
@@ -85,7 +87,7 @@ func (t *Table) open(o Options) error {
 	if err != nil {
 		return err
 	}
-	t.lanes = []*lane{{stream: own}}
+	t.streams = []*cuda.Stream{own}
 	return nil
 }
 
@@ -95,13 +97,13 @@ func (t *Table) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	errs := []error{t.err}
-	for i, l := range t.lanes {
-		if l.stream == nil {
+	for i, s := range t.streams {
+		if s == nil {
 			continue // released
 		}
-		errs = append(errs, l.release(t.device), l.stream.Synchronize())
+		errs = append(errs, s.Synchronize())
 		if i == 0 {
-			errs = append(errs, l.stream.Close())
+			errs = append(errs, s.Close())
 		}
 	}
 	for _, l := range t.launches {
@@ -118,7 +120,7 @@ func (t *Table) Close() error {
 	if t.module != nil {
 		errs = append(errs, t.module.Close())
 	}
-	t.lanes, t.launches, t.sum, t.lt, t.module, t.err = nil, [entries]*cuda.Launch{}, nil, nil, nil, nil
+	t.streams, t.launches, t.sum, t.lt, t.module, t.err = nil, [entries]*cuda.Launch{}, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 
