@@ -49,7 +49,9 @@ func Open(path string) (*Compiler, error) {
 // Version returns the compiler's version, 12 and 1 for 12.1.
 func (c *Compiler) Version() (major, minor int, err error) {
 	var v [2]int32
-	if code, _, _ := purego.SyscallN(c.version, address(&v[0]), address(&v[1])); code != 0 {
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	if code, _, _ := purego.SyscallN(c.version, address(&pin, &v[0]), address(&pin, &v[1])); code != 0 {
 		return 0, 0, fmt.Errorf("nvrtcVersion of %s: %s", c.path, c.text(code))
 	}
 	return int(v[0]), int(v[1]), nil
@@ -60,38 +62,39 @@ func (c *Compiler) Version() (major, minor int, err error) {
 func (c *Compiler) Compile(p Program) (ptx []byte, log string, err error) {
 	var pin runtime.Pinner
 	defer pin.Unpin()
-	text := func(s string) *byte {
+	text := func(s string) uintptr {
 		b := append([]byte(s), 0)
-		pin.Pin(&b[0])
-		return &b[0]
+		return address(&pin, &b[0])
+	}
+	// list makes an array of addresses, 0 for an empty one.
+	list := func(texts []string) uintptr {
+		if len(texts) == 0 {
+			return 0
+		}
+		all := make([]uintptr, len(texts))
+		for i, s := range texts {
+			all[i] = text(s)
+		}
+		return address(&pin, &all[0])
 	}
 	names := p.headerNames()
-	var headers, includes []*byte
-	for _, name := range names {
-		headers = append(headers, text(p.Headers[name]))
-		includes = append(includes, text(name))
-	}
-	var options []*byte
-	for _, o := range p.Options {
-		options = append(options, text(o))
+	headers := make([]string, len(names))
+	for i, name := range names {
+		headers[i] = p.Headers[name]
 	}
 
 	var program uintptr
-	code, _, _ := purego.SyscallN(c.create, address(&program), address(text(p.Source)), address(text(p.Name)),
-		uintptr(len(names)), first(headers), first(includes))
-	runtime.KeepAlive(headers)
-	runtime.KeepAlive(includes)
-	if code != 0 {
+	at := address(&pin, &program)
+	if code, _, _ := purego.SyscallN(c.create, at, text(p.Source), text(p.Name), uintptr(len(names)), list(headers), list(names)); code != 0 {
 		return nil, "", &CompileError{p.Name, c.text(code), ""}
 	}
 	defer func() {
-		if code, _, _ := purego.SyscallN(c.destroy, address(&program)); code != 0 && err == nil {
+		if code, _, _ := purego.SyscallN(c.destroy, at); code != 0 && err == nil {
 			err = fmt.Errorf("nvrtcDestroyProgram of %s: %s", p.Name, c.text(code))
 		}
 	}()
 
-	compiled, _, _ := purego.SyscallN(c.compile, program, uintptr(len(options)), first(options))
-	runtime.KeepAlive(options)
+	compiled, _, _ := purego.SyscallN(c.compile, program, uintptr(len(p.Options)), list(p.Options))
 	said, err := c.read(program, c.logSize, c.log)
 	if err != nil {
 		return nil, "", fmt.Errorf("the log of %s: %w", p.Name, err)
@@ -109,14 +112,16 @@ func (c *Compiler) Compile(p Program) (ptx []byte, log string, err error) {
 // read asks for the size of a text, then for the text, and drops the zero at its end.
 func (c *Compiler) read(program, size, get uintptr) ([]byte, error) {
 	var n uintptr
-	if code, _, _ := purego.SyscallN(size, program, address(&n)); code != 0 {
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	if code, _, _ := purego.SyscallN(size, program, address(&pin, &n)); code != 0 {
 		return nil, fmt.Errorf("%s", c.text(code))
 	}
 	if n <= 1 {
 		return nil, nil
 	}
 	b := make([]byte, n)
-	if code, _, _ := purego.SyscallN(get, program, address(&b[0])); code != 0 {
+	if code, _, _ := purego.SyscallN(get, program, address(&pin, &b[0])); code != 0 {
 		return nil, fmt.Errorf("%s", c.text(code))
 	}
 	return b[:n-1], nil
@@ -137,13 +142,9 @@ func (c *Compiler) text(code uintptr) string {
 	return string(s[:n])
 }
 
-// address returns where a value lies, for a call that reads or fills it at once.
-func address[T any](p *T) uintptr { return uintptr(unsafe.Pointer(p)) }
-
-// first returns the address of a list of pinned texts, 0 of an empty one.
-func first(list []*byte) uintptr {
-	if len(list) == 0 {
-		return 0
-	}
-	return address(&list[0])
+// address returns where a value lies and holds it there until pin lets go: what C fills in must not be on a stack, which
+// moves when it grows, and what C reads must not be collected.
+func address[T any](pin *runtime.Pinner, p *T) uintptr {
+	pin.Pin(p)
+	return uintptr(unsafe.Pointer(p))
 }

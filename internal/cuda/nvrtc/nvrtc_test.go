@@ -72,6 +72,30 @@ func TestCompileAndAssemble(t *testing.T) {
 	}
 }
 
+// A new goroutine has a small stack, which moves when it grows: nothing that C fills in may lie on it. The depth at which it
+// grows inside the call is unknown, so many are tried.
+func TestStackMayMoveInACall(t *testing.T) {
+	_, c := tools(t)
+	for depth := range 400 {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			var at func(int)
+			at = func(depth int) {
+				if depth > 0 {
+					at(depth - 1)
+					return
+				}
+				if major, minor, err := c.Version(); major != 12 || minor != 1 || err != nil {
+					t.Errorf("version %d.%d, %v", major, minor, err)
+				}
+			}
+			at(depth)
+		}()
+		<-done
+	}
+}
+
 func TestCompileSaysWhere(t *testing.T) {
 	_, c := tools(t)
 	for name, p := range map[string]Program{
