@@ -4,5 +4,5 @@ package kernels
 
 import "embed"
 
-//go:embed RESOURCES.md
+//go:embed *.ptx
 var files embed.FS
