@@ -12,7 +12,7 @@ const (
 
 	vector   = 8    // columns of one thread
 	perBlock = 256  // threads of most blocks
-	teamMax  = 512  // threads that share a row of a norm
+	teamMax  = 320  // threads that share a row of a norm
 	sortTile = 1024 // keys that one block sorts
 	window   = 32   // sorted tokens that embed_scatter adds up in one go
 	maxGridY = 65535

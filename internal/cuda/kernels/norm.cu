@@ -1,0 +1,353 @@
+// LayerNorm and residual + LayerNorm, forward and backward (kernel.LayerNorm, AddNorm and their gradients).
+//
+// y = dropout(LN(x)*gamma + beta), or y = LN(dropout(x) + res)*gamma + beta; statistics are those of two passes over the
+// row: the mean, then the centred squares.
+//
+// A team of threads holds a row in registers, eight columns a thread, so that each element is read once and written once;
+// gamma and beta stay in registers over all rows of the team. The loads of the next row are under way while this one is
+// reduced, because a reduction is a barrier at which nothing else moves. Rows wider than 2,560 columns are read once for
+// each pass, the later times out of the cache.
+//
+// Bytes an element (float32; half of it with BF16): forward 8, with a residual 12; backward 12, with a residual 16 and 4
+// more where dropout makes two different gradients. About 15 operations an element and, with dropout, 25 more: bound by
+// memory.
+//
+// dGamma and dBeta: a team adds up a chunk of rows in registers, fold_rows adds the chunks: 32 strands of chunks in order,
+// then a tree over the strands. Chunks depend on the rows in the shape alone.
+#include "philox.cuh"
+#include "reduce.cuh"
+
+// Norm is the operands of one call.
+template <class T> struct Norm {
+	const int* header;
+	const T *x, *res;
+	const float *gamma, *beta;
+	int tokens, kind, rows, W;
+	Drop drop;
+};
+
+template <class T> INLINE Norm<T> normOf(const int* header, const T* x, const T* res, const float* gamma, const float* beta,
+	int tokens, int kind, int N, int W, u32 site, u32 threshold, float scale) {
+	Norm<T> c = {header, x, res, gamma, beta, tokens, kind, rowsInUse(header, kind, N), W, dropOf(header, site, threshold, scale)};
+	return c;
+}
+
+// keepOf says what of eight columns stays; all where nothing is dropped.
+template <class T> INLINE u32 keepOf(const Norm<T>& c, int row, int column) {
+	if (c.drop.threshold == 0) return 0xffu;
+	return keep8(c.drop, elementOf(c.header, c.tokens, c.kind, row, c.W) + column);
+}
+
+// addResidual makes dropout(x) + res of x, each step rounded.
+INLINE void addResidual(float (&v)[8], const float (&r)[8], u32 keep, const Drop& d) {
+	if (d.threshold != 0) drop(v, keep, d.scale);
+#pragma unroll
+	for (int i = 0; i < 8; i++) v[i] = __fadd_rn(v[i], r[i]);
+}
+
+// input reads eight columns of what is normalised, for rows that do not fit the registers of a team.
+template <class T, bool RES> INLINE void input(float (&v)[8], const Norm<T>& c, int row, int column, bool whole, u32& keep) {
+	i64 at = (i64)row * c.W + column;
+	int n = within(column, c.W);
+	load(v, c.x + at, n, whole);
+	keep = 0xffu;
+	if (c.drop.threshold != 0) keep = keep8Small(c.drop, elementOf(c.header, c.tokens, c.kind, row, c.W) + column);
+	if (RES) {
+		float r[8];
+		load(r, c.res + at, n, whole);
+		addResidual(v, r, keep, c.drop);
+	}
+}
+
+// squares is the sum of n squared distances from the mean.
+INLINE float squares(const float (&v)[8], float mean, int n) {
+	float s[8];
+#pragma unroll
+	for (int i = 0; i < 8; i++) {
+		float d = i < n ? v[i] - mean : 0.0f;
+		s[i] = d * d;
+	}
+	return sum8(s);
+}
+
+INLINE void scaled(float (&v)[8], float mean, float rstd, const float (&gamma)[8], const float (&beta)[8]) {
+#pragma unroll
+	for (int i = 0; i < 8; i++) v[i] = fmaf((v[i] - mean) * rstd, gamma[i], beta[i]);
+}
+
+// forwardWide reads a row three times: for the mean, for the squares, for the result.
+template <class T, bool RES>
+INLINE void forwardWide(const Norm<T>& c, T* out, float* stats, float eps, float* part, bool whole) {
+	int turn = 0, step = blockDim.x * 8;
+	for (int row = blockIdx.x; row < c.rows; row += gridDim.x) {
+		float mean = 0, rstd = 0, s[1];
+#pragma unroll 1
+		for (int pass = 0; pass < 3; pass++) {
+			s[0] = 0;
+#pragma unroll 1
+			for (int column = threadIdx.x * 8; column < c.W; column += step) {
+				int n = within(column, c.W);
+				float v[8];
+				u32 keep;
+				input<T, RES>(v, c, row, column, whole, keep);
+				if (pass == 0) s[0] += sum8(v);
+				if (pass == 1) s[0] += squares(v, mean, n);
+				if (pass < 2) continue;
+				float gamma[8], beta[8];
+				load(gamma, c.gamma + column, n, whole);
+				load(beta, c.beta + column, n, whole);
+				scaled(v, mean, rstd, gamma, beta);
+				if (!RES && c.drop.threshold != 0) drop(v, keep, c.drop.scale);
+				store(out + (i64)row * c.W + column, v, n, whole);
+			}
+			if (pass == 2) break;
+			teamSum(s, part, turn);
+			if (pass == 0) mean = s[0] / c.W;
+			if (pass == 1) rstd = 1.0f / sqrtf(s[0] / c.W + eps);
+		}
+		if (stats && threadIdx.x == 0) stats[2 * (i64)row] = mean, stats[2 * (i64)row + 1] = rstd;
+	}
+}
+
+template <class T, bool RES> INLINE void forward(const Norm<T>& c, T* out, float* stats, float eps, float* part) {
+	bool whole = c.W % 8 == 0 && aligned(c.x) && aligned(c.gamma) && aligned(c.beta) && aligned(out) && (!RES || aligned(c.res));
+	if (c.W > (int)blockDim.x * 8) {
+		forwardWide<T, RES>(c, out, stats, eps, part, whole);
+		return;
+	}
+	int teams = gridDim.x * blockDim.y, column = threadIdx.x * 8, n = within(column, c.W), turn = 0;
+	whole = whole && n == 8;
+	float gamma[8], beta[8];
+	load(gamma, c.gamma + column, n, whole);
+	load(beta, c.beta + column, n, whole);
+	Raw<T> x, res;
+	int row = blockIdx.x * blockDim.y + threadIdx.y;
+	if (row < c.rows) {
+		fetch(x, c.x + (i64)row * c.W + column, n, whole);
+		if (RES) fetch(res, c.res + (i64)row * c.W + column, n, whole);
+	}
+	for (; row < c.rows; row += teams) {
+		float v[8], s[1];
+		u32 keep = keepOf(c, row, column); // before the values take their registers
+		unpack(v, x);
+		if (RES) {
+			float r[8];
+			unpack(r, res);
+			addResidual(v, r, keep, c.drop);
+		}
+		if (row + teams < c.rows) {
+			i64 next = ((i64)row + teams) * c.W + column;
+			fetch(x, c.x + next, n, whole);
+			if (RES) fetch(res, c.res + next, n, whole);
+		}
+		s[0] = sum8(v);
+		teamSum(s, part, turn);
+		float mean = s[0] / c.W;
+		s[0] = squares(v, mean, n);
+		teamSum(s, part, turn);
+		float rstd = 1.0f / sqrtf(s[0] / c.W + eps);
+		scaled(v, mean, rstd, gamma, beta);
+		if (!RES && c.drop.threshold != 0) drop(v, keep, c.drop.scale);
+		store(out + (i64)row * c.W + column, v, n, whole);
+		if (stats && threadIdx.x == 0) stats[2 * (i64)row] = mean, stats[2 * (i64)row + 1] = rstd;
+	}
+}
+
+// Gradients are the destinations of one call, each 0 where it is not wanted.
+template <class T> struct Gradients {
+	T *dx, *dres;
+	float* partial; // [chunks, 2, W]
+};
+
+// terms turns x into xhat and dy into g = dy*gamma, and adds what the sums of a row and of its columns need.
+INLINE void terms(float (&xhat)[8], float (&g)[8], float mean, float rstd, const float (&gamma)[8], float (&dGamma)[8],
+	float (&dBeta)[8], float (&s)[2]) {
+	float p[8];
+#pragma unroll
+	for (int i = 0; i < 8; i++) {
+		xhat[i] = (xhat[i] - mean) * rstd;
+		dGamma[i] = fmaf(g[i], xhat[i], dGamma[i]);
+		dBeta[i] += g[i];
+		g[i] *= gamma[i];
+		p[i] = g[i] * xhat[i];
+	}
+	s[0] += sum8(g);
+	s[1] += sum8(p);
+}
+
+// result makes rstd*(g - mean(g) - xhat*mean(g*xhat)) of g.
+INLINE void result(float (&g)[8], const float (&xhat)[8], float rstd, float average, float dotted) {
+#pragma unroll
+	for (int i = 0; i < 8; i++) g[i] = rstd * fmaf(-xhat[i], dotted, g[i] - average);
+}
+
+template <class T, bool RES>
+INLINE void deliver(const Gradients<T>& d, float (&g)[8], i64 at, int n, bool whole, u32 keep, const Drop& dropout) {
+	if (RES && d.dres) store(d.dres + at, g, n, whole);
+	if (d.dx) {
+		if (RES && dropout.threshold != 0) drop(g, keep, dropout.scale);
+		store(d.dx + at, g, n, whole);
+	}
+}
+
+// backwardWide keeps the sums of a chunk in the partial itself: each column belongs to one thread.
+template <class T, bool RES>
+INLINE void backwardWide(const Norm<T>& c, const float* stats, const T* dout, const Gradients<T>& d, int chunkRows, float* part, bool whole) {
+	int turn = 0, step = blockDim.x * 8, chunks = (c.rows + chunkRows - 1) / chunkRows;
+	for (int chunk = blockIdx.x; chunk < chunks; chunk += gridDim.x) {
+		float* sums = d.partial + 2 * (i64)chunk * c.W;
+		int end = min(c.rows, (chunk + 1) * chunkRows);
+		for (int row = chunk * chunkRows; row < end; row++) {
+			float mean = stats[2 * (i64)row], rstd = stats[2 * (i64)row + 1], s[2] = {0, 0};
+#pragma unroll 1
+			for (int pass = 0; pass < 2; pass++) {
+#pragma unroll 1
+				for (int column = threadIdx.x * 8; column < c.W; column += step) {
+					float v[8], g[8], gamma[8], dGamma[8] = {0}, dBeta[8] = {0}, t[2] = {0, 0};
+					int n = within(column, c.W);
+					u32 keep;
+					input<T, RES>(v, c, row, column, whole, keep);
+					load(g, dout + (i64)row * c.W + column, n, whole);
+					if (!RES && c.drop.threshold != 0) drop(g, keep, c.drop.scale);
+					load(gamma, c.gamma + column, n, whole);
+					bool sum = pass == 0 && d.partial;
+					if (sum && row > chunk * chunkRows) {
+						load(dGamma, sums + column, n, whole);
+						load(dBeta, sums + c.W + column, n, whole);
+					}
+					terms(v, g, mean, rstd, gamma, dGamma, dBeta, t);
+					if (sum) {
+						store(sums + column, dGamma, n, whole);
+						store(sums + c.W + column, dBeta, n, whole);
+					}
+					if (pass == 0) {
+						s[0] += t[0], s[1] += t[1];
+						continue;
+					}
+					result(g, v, rstd, s[0], s[1]);
+					deliver<T, RES>(d, g, (i64)row * c.W + column, n, whole, keep, c.drop);
+				}
+				if (!d.dx && !d.dres) break;
+				if (pass == 0) {
+					teamSum(s, part, turn);
+					s[0] /= c.W, s[1] /= c.W;
+				}
+			}
+		}
+	}
+}
+
+template <class T, bool RES>
+INLINE void backward(const Norm<T>& c, const float* stats, const T* dout, const Gradients<T>& d, int chunkRows, float* part) {
+	bool whole = c.W % 8 == 0 && aligned(c.x) && aligned(c.gamma) && aligned(dout) && aligned(d.dx) && aligned(d.dres) &&
+		aligned(d.partial) && (!RES || aligned(c.res));
+	if (c.W > (int)blockDim.x * 8) {
+		backwardWide<T, RES>(c, stats, dout, d, chunkRows, part, whole);
+		return;
+	}
+	int teams = gridDim.x * blockDim.y, column = threadIdx.x * 8, n = within(column, c.W), turn = 0;
+	int chunks = (c.rows + chunkRows - 1) / chunkRows;
+	whole = whole && n == 8;
+	float gamma[8];
+	load(gamma, c.gamma + column, n, whole);
+	for (int chunk = blockIdx.x * blockDim.y + threadIdx.y; chunk < chunks; chunk += teams) {
+		int row = chunk * chunkRows, end = min(c.rows, row + chunkRows);
+		float dGamma[8] = {0}, dBeta[8] = {0};
+		Raw<T> x, res, dy;
+		i64 at = (i64)row * c.W + column;
+		fetch(x, c.x + at, n, whole);
+		if (RES) fetch(res, c.res + at, n, whole);
+		fetch(dy, dout + at, n, whole);
+		for (; row < end; row++) {
+			at = (i64)row * c.W + column;
+			float v[8], g[8], s[2] = {0, 0}, mean = stats[2 * (i64)row], rstd = stats[2 * (i64)row + 1];
+			u32 keep = keepOf(c, row, column); // before the values take their registers
+			unpack(v, x);
+			unpack(g, dy);
+			if (RES) {
+				float r[8];
+				unpack(r, res);
+				addResidual(v, r, keep, c.drop);
+			} else if (c.drop.threshold != 0) {
+				drop(g, keep, c.drop.scale);
+			}
+			if (row + 1 < end) {
+				fetch(x, c.x + at + c.W, n, whole);
+				if (RES) fetch(res, c.res + at + c.W, n, whole);
+				fetch(dy, dout + at + c.W, n, whole);
+			}
+			terms(v, g, mean, rstd, gamma, dGamma, dBeta, s);
+			if (!d.dx && !d.dres) continue;
+			teamSum(s, part, turn);
+			result(g, v, rstd, s[0] / c.W, s[1] / c.W);
+			deliver<T, RES>(d, g, at, n, whole, keep, c.drop);
+		}
+		if (d.partial) {
+			store(d.partial + 2 * (i64)chunk * c.W + column, dGamma, n, whole);
+			store(d.partial + (2 * (i64)chunk + 1) * c.W + column, dBeta, n, whole);
+		}
+	}
+}
+
+enum { teamMax = 320 };
+
+#define LAYER_NORM(NAME, TYPE)                                                                                              \
+	extern "C" __global__ void __launch_bounds__(teamMax, 3) layer_norm_##NAME(const int* header, const TYPE* x,               \
+		const float* gamma, const float* beta, TYPE* out, float* stats, int T, int kind, int N, int W, float eps, u32 site, \
+		u32 threshold, float scale) {                                                                                       \
+		__shared__ float part[2 * teamWarps];                                                                               \
+		forward<TYPE, false>(normOf<TYPE>(header, x, 0, gamma, beta, T, kind, N, W, site, threshold, scale), out, stats,    \
+			eps, part);                                                                                                     \
+	}                                                                                                                       \
+	extern "C" __global__ void __launch_bounds__(teamMax, 3) add_norm_##NAME(const int* header, const TYPE* x,                 \
+		const TYPE* res, const float* gamma, const float* beta, TYPE* out, float* stats, int T, int kind, int N, int W,     \
+		float eps, u32 site, u32 threshold, float scale) {                                                                  \
+		__shared__ float part[2 * teamWarps];                                                                               \
+		forward<TYPE, true>(normOf(header, x, res, gamma, beta, T, kind, N, W, site, threshold, scale), out, stats, eps,    \
+			part);                                                                                                          \
+	}                                                                                                                       \
+	extern "C" __global__ void __launch_bounds__(teamMax, 2) layer_norm_grad_##NAME(const int* header, const TYPE* x,       \
+		const float* stats, const float* gamma, const TYPE* dout, TYPE* dx, float* partial, int T, int kind, int N, int W,  \
+		int chunkRows, u32 site, u32 threshold, float scale) {                                                              \
+		__shared__ float part[4 * teamWarps];                                                                               \
+		Gradients<TYPE> d = {dx, 0, partial};                                                                               \
+		backward<TYPE, false>(normOf<TYPE>(header, x, 0, gamma, 0, T, kind, N, W, site, threshold, scale), stats, dout, d,  \
+			chunkRows, part);                                                                                               \
+	}                                                                                                                       \
+	extern "C" __global__ void __launch_bounds__(teamMax, 2) add_norm_grad_##NAME(const int* header, const TYPE* x,            \
+		const TYPE* res, const float* stats, const float* gamma, const TYPE* dout, TYPE* dx, TYPE* dres, float* partial,    \
+		int T, int kind, int N, int W, int chunkRows, u32 site, u32 threshold, float scale) {                               \
+		__shared__ float part[4 * teamWarps];                                                                               \
+		Gradients<TYPE> d = {dx, dres, partial};                                                                            \
+		backward<TYPE, true>(normOf(header, x, res, gamma, 0, T, kind, N, W, site, threshold, scale), stats, dout, d,       \
+			chunkRows, part);                                                                                               \
+	}
+
+LAYER_NORM(f32, float)
+LAYER_NORM(bf16, bf16)
+
+// fold_rows ends the sums over rows: out_k = beta_k*out_k + the sum of partial[chunk, k] over the chunks in use.
+extern "C" __global__ void __launch_bounds__(1024) fold_rows(const int* header, const float* partial, float* out0, float* out1,
+	int T, int kind, int N, int W, int parts, int chunkRows, float beta0, float beta1) {
+	__shared__ float strands[32][33];
+	int rows = rowsInUse(header, kind, N), chunks = (rows + chunkRows - 1) / chunkRows;
+	for (int k = blockIdx.y; k < parts; k += gridDim.y) {
+		float *out = k == 0 ? out0 : out1, beta = k == 0 ? beta0 : beta1;
+		if (!out) continue;
+		for (int first = blockIdx.x * 32; first < W; first += gridDim.x * 32) {
+			int column = first + threadIdx.x;
+			float sum = 0;
+			if (column < W)
+				for (int chunk = threadIdx.y; chunk < chunks; chunk += 32) sum += partial[((i64)chunk * parts + k) * W + column];
+			strands[threadIdx.y][threadIdx.x] = sum;
+			__syncthreads();
+			sum = warpSum(strands[threadIdx.x][threadIdx.y]);
+			column = first + threadIdx.y;
+			if (threadIdx.x == 0 && column < W) {
+				if (beta != 0) sum = fmaf(beta, out[column], sum);
+				out[column] = sum;
+			}
+			__syncthreads();
+		}
+	}
+}
