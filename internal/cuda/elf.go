@@ -42,6 +42,22 @@ func foreignFile(path string) error {
 	return nil
 }
 
+// checkCubin says why a cubin cannot be whole. The driver is not told how long it is and reads as far as it says itself.
+func checkCubin(image []byte) error {
+	const headBytes, nvidia = 64, 190 // of ELF64; the machine of the ELF header
+	if len(image) < headBytes || image[4] != 2 || image[5] != 1 || binary.LittleEndian.Uint16(image[18:]) != nvidia {
+		return fmt.Errorf("%w: an ELF file of %d bytes, but no cubin", ErrBadModule, len(image))
+	}
+	for _, table := range []struct{ start, size, count int }{{32, 54, 56}, {40, 58, 60}} { // program and section headers
+		start := binary.LittleEndian.Uint64(image[table.start:])
+		bytes := uint64(binary.LittleEndian.Uint16(image[table.size:])) * uint64(binary.LittleEndian.Uint16(image[table.count:]))
+		if end := start + bytes; end < start || end > uint64(len(image)) {
+			return fmt.Errorf("%w: the cubin ends after %d bytes, and its tables reach to %d", ErrBadModule, len(image), end)
+		}
+	}
+	return nil
+}
+
 // plain takes out of a linker's message what a person needs.
 func plain(path string, err error) error {
 	text := err.Error()

@@ -19,7 +19,11 @@ type Module struct {
 // one that wraps ErrBadModule and holds its log.
 func (d *Device) LoadModule(image []byte) (*Module, error) {
 	m := new(Module)
-	if !bytes.HasPrefix(image, []byte("\x7fELF")) {
+	if bytes.HasPrefix(image, []byte("\x7fELF")) {
+		if err := checkCubin(image); err != nil {
+			return nil, err
+		}
+	} else {
 		h, err := readPTX(image)
 		if err != nil {
 			return nil, err
