@@ -109,7 +109,8 @@ static int fault_count;
 // kills reports whether the real driver considers a context dead that has returned this code once.
 static int kills(int code) {
 	switch (code) {
-	case 214: case 220: case 700: case 702: case 710: case 714: case 715: case 716: case 717: case 718: case 719:
+	case 4: case 214: case 220: case 226: case 700: case 702: case 709: case 710: case 714: case 715: case 716: case 717:
+	case 718: case 719: case 721: case 999:
 		return 1;
 	}
 	return 0;
@@ -158,12 +159,12 @@ int standin_enter(struct standin_call *call, int flags) {
 		}
 	}
 	int code = asked(call->name);
-	if ((flags & STANDIN_CONTEXT) == STANDIN_CONTEXT && !(flags & STANDIN_OTHER)) {
-		struct context *c = current();
-		if (kills(code))
-			c->sticky = code;
-		if (c->sticky)
-			code = c->sticky;
+	if (!(flags & STANDIN_OTHER)) {
+		for (int i = 0; kills(code) && i < MAX_DEVICES; i++)
+			if (contexts[i].retained && !contexts[i].sticky)
+				contexts[i].sticky = code;
+		if ((flags & STANDIN_CONTEXT) == STANDIN_CONTEXT && current()->sticky)
+			code = current()->sticky;
 	}
 	if (code == 0 && flags & STANDIN_UNSAFE)
 		if ((code = capture_forbids()) != 0)
