@@ -10,8 +10,8 @@ import (
 type Selection struct {
 	Half   bool     // activations are BF16, as RunHalf has them
 	Groups []string // names of groups (Groups lists them); none: all
-	// Every thins out the problems of the groups to every n-th. It should have no factor in common with 12, because row kinds
-	// and other choices follow each other in cycles that divide it. 0: all problems, with -short every fifth.
+	// Every thins out the problems of the groups to one in that many, always the same ones. 0: all problems, with -short one in
+	// five.
 	Every int
 	// Random replaces the problems of a group by that many of random sizes, which follow from Seed: those of embeddings,
 	// norms, linear layers, gathers and pools, sums, AdamW and the sum of squares. Other groups keep their own.

@@ -24,14 +24,31 @@ func (c *counted) Gather(s kernel.Stream, a *kernel.GatherArgs) {
 	c.Kernels.Gather(s, a)
 }
 
-// A selection runs its groups alone, and every n-th problem of them, on each of the three families.
+// A selection runs its groups alone, and about one in n problems of them, on each of the three families.
 func TestSelection(t *testing.T) {
 	for _, half := range []bool{false, true} {
 		var c counted
 		open := func(kernel.Pool) kernel.Kernels { c.Kernels = ref.New(); return &c }
 		Selection{Half: half, Groups: []string{"Add"}, Every: 7}.Run(t, open)
-		if want := 3 * (len((&suite{}).lengths()) / 7); c.adds != want || c.gathers != 0 {
-			t.Errorf("half %v: %d calls of Add, want %d; %d of Gather, want 0", half, c.adds, want, c.gathers)
+		if all := 3 * len((&suite{}).lengths()); c.adds < all/14 || c.adds > all/4 || c.gathers != 0 {
+			t.Errorf("half %v: %d calls of Add, want about a seventh of %d; %d of Gather, want 0", half, c.adds, all, c.gathers)
+		}
+	}
+}
+
+// What goes by a problem's number in cycles is met at every point of the cycle.
+func TestThinningIsScattered(t *testing.T) {
+	for _, every := range []int{3, 5, 7} {
+		for _, cycle := range []int{3, 4, 5, 7, 11, 12} {
+			s, met := &suite{every: every}, map[int]bool{}
+			for range 500 {
+				if !s.skip() {
+					met[s.cases%cycle] = true
+				}
+			}
+			if len(met) != cycle {
+				t.Errorf("one in %d problems meets %d of a cycle of %d", every, len(met), cycle)
+			}
 		}
 	}
 }
