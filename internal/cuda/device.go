@@ -56,7 +56,7 @@ func (d *Driver) Open(index int, o DeviceOptions) (*Device, error) {
 		return nil, fmt.Errorf("open GPU %d (%s): %w", index, dev.info.Name, err)
 	}
 	if err := dev.start(o); err != nil {
-		return nil, errors.Join(fmt.Errorf("open GPU %d (%s): %w", index, dev.info.Name, err), d.release(dev.device))
+		return nil, join(fmt.Errorf("open GPU %d (%s): %w", index, dev.info.Name, err), d.release(dev.device))
 	}
 	return dev, nil
 }
@@ -179,7 +179,7 @@ func (d *Device) Close() error {
 	}
 	leave, err := d.drv.enterContext(d.ctx)
 	if err != nil {
-		errs = append(errs, d.note(err))
+		errs = append(errs, d.lose(err))
 	} else {
 		errs = append(errs, d.freeAll())
 		leave()
@@ -188,7 +188,7 @@ func (d *Device) Close() error {
 		errs = append(errs, d.note(err))
 	}
 	errs = append(errs, d.slabs.free())
-	return errors.Join(distinct(errs)...)
+	return join(errs...)
 }
 
 // freeAll frees what is still open, users before what they use, and says what it was.
@@ -219,18 +219,7 @@ func (d *Device) freeAll() error {
 		}
 		errs = append(errs, fmt.Errorf("GPU %d was closed with these still open: %s", d.info.Index, strings.Join(what, ", ")))
 	}
-	return errors.Join(distinct(errs)...)
-}
-
-// distinct drops nils and what is said already: after a loss every call says the same.
-func distinct(errs []error) []error {
-	var list []error
-	for _, err := range errs {
-		if err != nil && !slices.Contains(list, err) {
-			list = append(list, err)
-		}
-	}
-	return list
+	return join(errs...)
 }
 
 func (d *Device) sym() *symbols { return d.drv.sym }
@@ -242,6 +231,16 @@ func (d *Device) check(f Symbol, result uintptr) error {
 		return nil
 	}
 	return d.note(d.drv.check(f, result))
+}
+
+// lose takes the device for lost because its context cannot be made current, whatever the code.
+func (d *Device) lose(err error) error {
+	if e := (*Error)(nil); errors.As(err, &e) {
+		lost := *e
+		lost.kind = ErrDeviceLost
+		err = &lost
+	}
+	return d.note(err)
 }
 
 // note remembers the first error after which the device is lost, and returns it instead of a later one.

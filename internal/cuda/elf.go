@@ -1,12 +1,14 @@
 package cuda
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -24,8 +26,12 @@ func foreignFile(path string) error {
 		return errors.Unwrap(err)
 	}
 	defer f.Close() // opened for reading: closing loses nothing
-	var head [20]byte
-	if _, err := io.ReadFull(f, head[:]); err != nil || string(head[:4]) != "\x7fELF" {
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Unwrap(err)
+	}
+	head := make([]byte, elfHeadBytes)
+	if _, err := f.ReadAt(head, 0); err != nil || string(head[:4]) != "\x7fELF" {
 		return errors.New("not a shared library (no ELF header)")
 	}
 	order := binary.ByteOrder(binary.LittleEndian)
@@ -39,20 +45,54 @@ func foreignFile(path string) error {
 	if machine != runtime.GOARCH {
 		return fmt.Errorf("wrong architecture: the library is for %s, this program for %s", machine, runtime.GOARCH)
 	}
+	return elfSegments.within(f, head, uint64(info.Size())) // the dynamic linker maps what is not there, and dies of it
+}
+
+const elfHeadBytes = 64 // of ELF64
+
+// elfTable is where an ELF64 header says where a table of the file is, and where its entries say where their bytes are.
+type elfTable struct {
+	start, size, count int // in the header: offset of the table, bytes of an entry, entries
+	offset, bytes      int // in an entry
+	kind, none         int // in an entry: its kind, and the kind that has no bytes in the file
+}
+
+var (
+	elfSegments = elfTable{start: 32, size: 54, count: 56, offset: 8, bytes: 32, kind: 0, none: 0}
+	elfSections = elfTable{start: 40, size: 58, count: 60, offset: 24, bytes: 32, kind: 4, none: 8}
+)
+
+// within says why the file is cut short: the table, or what its entries tell of, lies behind the end.
+func (e elfTable) within(f io.ReaderAt, head []byte, end uint64) error {
+	start, size, count := binary.LittleEndian.Uint64(head[e.start:]), binary.LittleEndian.Uint16(head[e.size:]), binary.LittleEndian.Uint16(head[e.count:])
+	if count == 0 {
+		return nil
+	}
+	table := make([]byte, int(size)*int(count))
+	if start > end || uint64(len(table)) > end-start || size < 40 {
+		return fmt.Errorf("cut short: %d bytes are there, and a table of %d at %d is not", end, len(table), start)
+	}
+	if _, err := f.ReadAt(table, int64(start)); err != nil {
+		return err
+	}
+	for entry := range slices.Chunk(table, int(size)) {
+		offset, bytes := binary.LittleEndian.Uint64(entry[e.offset:]), binary.LittleEndian.Uint64(entry[e.bytes:])
+		if int(binary.LittleEndian.Uint32(entry[e.kind:])) != e.none && (offset > end || bytes > end-offset) {
+			return fmt.Errorf("cut short: %d bytes are there, and %d at %d are not", end, bytes, offset)
+		}
+	}
 	return nil
 }
 
 // checkCubin says why a cubin cannot be whole. The driver is not told how long it is and reads as far as it says itself.
 func checkCubin(image []byte) error {
-	const headBytes, nvidia = 64, 190 // of ELF64; the machine of the ELF header
-	if len(image) < headBytes || image[4] != 2 || image[5] != 1 || binary.LittleEndian.Uint16(image[18:]) != nvidia {
+	const nvidia = 190 // the machine of the ELF header
+	if len(image) < elfHeadBytes || image[4] != 2 || image[5] != 1 || binary.LittleEndian.Uint16(image[18:]) != nvidia {
 		return fmt.Errorf("%w: an ELF file of %d bytes, but no cubin", ErrBadModule, len(image))
 	}
-	for _, table := range []struct{ start, size, count int }{{32, 54, 56}, {40, 58, 60}} { // program and section headers
-		start := binary.LittleEndian.Uint64(image[table.start:])
-		bytes := uint64(binary.LittleEndian.Uint16(image[table.size:])) * uint64(binary.LittleEndian.Uint16(image[table.count:]))
-		if end := start + bytes; end < start || end > uint64(len(image)) {
-			return fmt.Errorf("%w: the cubin ends after %d bytes, and its tables reach to %d", ErrBadModule, len(image), end)
+	for _, table := range []elfTable{elfSegments, elfSections} {
+		if err := table.within(bytes.NewReader(image), image, uint64(len(image))); err != nil {
+			return fmt.Errorf("%w: the cubin is %w", ErrBadModule, err)
 		}
 	}
 	return nil

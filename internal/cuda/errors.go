@@ -3,6 +3,7 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"unsafe"
 )
 
@@ -75,6 +76,20 @@ func (d *Driver) check(f Symbol, result uintptr) error {
 		return d.newError(f.Name, code)
 	}
 	return nil
+}
+
+// join is errors.Join without what was said already: after a loss every call says the same.
+func join(errs ...error) error {
+	var list []error
+	for _, err := range errs {
+		if err != nil && !slices.ContainsFunc(list, func(said error) bool { return errors.Is(said, err) }) {
+			list = append(list, err)
+		}
+	}
+	if len(list) == 1 {
+		return list[0]
+	}
+	return errors.Join(list...)
 }
 
 // cString copies the C string at address p, which is not Go's memory; empty for a nil pointer.

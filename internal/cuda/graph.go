@@ -33,15 +33,15 @@ func (s *Stream) Capture(record func() error) (*Graph, error) {
 	err := record()
 	returned = true
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("capture: %w", err), s.abandonCapture())
+		return nil, join(fmt.Errorf("capture: %w", err), s.abandonCapture())
 	}
 	graph, memory, err := s.endCapture()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("capture: %w", err), s.d.releaseHeld(memory))
+		return nil, join(fmt.Errorf("capture: %w", err), s.d.dropGraph(graph), s.d.releaseHeld(memory))
 	}
 	g, err := s.d.instantiate(graph)
 	if err != nil {
-		return nil, errors.Join(err, s.d.releaseHeld(memory))
+		return nil, join(err, s.d.releaseHeld(memory))
 	}
 	g.held = memory
 	return g, nil
@@ -50,15 +50,11 @@ func (s *Stream) Capture(record func() error) (*Graph, error) {
 // abandonCapture ends a capture that failed, so that the stream can be used again, and drops what was captured.
 func (s *Stream) abandonCapture() error {
 	graph, memory, err := s.endCapture()
-	if err == nil {
-		return errors.Join(s.d.dropGraph(graph), s.d.releaseHeld(memory))
-	}
-	released := s.d.releaseHeld(memory)
 	const invalidated = 901
-	if e := (*Error)(nil); errors.As(err, &e) && (e.Code == invalidated || e.kind == ErrDeviceLost) {
-		return released // that the capture is broken was said by what broke it
+	if e := (*Error)(nil); errors.As(err, &e) && e.Code == invalidated {
+		err = nil // that the capture is broken was said by what broke it
 	}
-	return errors.Join(fmt.Errorf("end a capture that failed: %w", err), released)
+	return join(err, s.d.dropGraph(graph), s.d.releaseHeld(memory))
 }
 
 func (s *Stream) beginCapture() error {
@@ -120,15 +116,17 @@ func (d *Device) instantiate(graph uintptr) (*Graph, error) {
 	if err == nil {
 		err = d.check(d.sym().graphInstantiate, d.sym().graphInstantiate.Call(uintptr(unsafe.Pointer(exec)), graph, 0))
 	}
-	dropped := d.freeBy(d.sym().graphDestroy)(graph)
+	free := d.freeBy(d.sym().graphExecDestroy)
+	if dropped := d.freeBy(d.sym().graphDestroy)(graph); dropped != nil {
+		if *exec != 0 {
+			dropped = join(dropped, free(*exec))
+		}
+		err = join(err, dropped)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("make a graph of the capture: %w", errors.Join(err, dropped))
+		return nil, fmt.Errorf("make a graph of the capture: %w", err)
 	}
-	g := &Graph{handle: d.own(kindGraph, *exec, d.freeBy(d.sym().graphExecDestroy)), nodes: int(*nodes)}
-	if dropped != nil {
-		return nil, errors.Join(dropped, d.freeBy(d.sym().graphExecDestroy)(g.value.Swap(0)))
-	}
-	return g, nil
+	return &Graph{handle: d.own(kindGraph, *exec, free), nodes: int(*nodes)}, nil
 }
 
 // Launch starts the whole graph behind the stream's earlier work. It allocates nothing.
@@ -155,4 +153,4 @@ func (g *Graph) Nodes() (int, error) {
 
 // Close gives the graph back. It waits for the device where the graph has memory of the pool, which may be used again
 // then; else the graph must not be running. A second Close does nothing.
-func (g *Graph) Close() error { return errors.Join(g.close(), g.d.releaseHeld(g.held)) }
+func (g *Graph) Close() error { return join(g.close(), g.d.releaseHeld(g.held)) }

@@ -46,10 +46,7 @@ func (d *Device) freeHost(p uintptr) error {
 		}
 		return list
 	})
-	if err != nil {
-		return err
-	}
-	return d.check(d.sym().memFreeHost, d.sym().memFreeHost.call(p, 0, 0, 0, 0))
+	return join(err, d.freeBy(d.sym().memFreeHost)(p))
 }
 
 // changeHosts replaces the list of pinned ranges by a changed copy, so that copies read it without a lock.

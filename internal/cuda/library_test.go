@@ -18,6 +18,17 @@ func elfHeader(machine uint16) []byte {
 	return head
 }
 
+// cutLibrary is the beginning of a library of 1,000 bytes, up to and with its one segment.
+func cutLibrary(t *testing.T) []byte {
+	image := append(elfHeader(ownMachine(t)), make([]byte, 56)...)
+	binary.LittleEndian.PutUint64(image[32:], 64)
+	binary.LittleEndian.PutUint16(image[54:], 56)
+	binary.LittleEndian.PutUint16(image[56:], 1)
+	binary.LittleEndian.PutUint32(image[64:], 1)
+	binary.LittleEndian.PutUint64(image[64+32:], 1000)
+	return image
+}
+
 func ownMachine(t *testing.T) uint16 {
 	for number, name := range machines {
 		if name == runtime.GOARCH {
@@ -135,10 +146,12 @@ func TestLoadSaysWhatWasTried(t *testing.T) {
 	wrong := put(t, elfHeader(other), dir, "libcuda.so.1")
 	text := put(t, []byte("/* GNU ld script */\nINPUT(libcuda.so.1)"), dir, "script", "libcuda.so.1")
 	broken := put(t, elfHeader(ownMachine(t)), dir, "broken", "libcuda.so.1")
+	cut := put(t, cutLibrary(t), dir, "cut", "libcuda.so.1")
 	for _, c := range []struct{ library, want string }{
 		{wrong, "wrong architecture: the library is for " + machines[other] + ", this program for " + runtime.GOARCH},
 		{dir, "wrong architecture"},
 		{text, "not a shared library"},
+		{cut, "cut short: 120 bytes are there, and 1000 at 0 are not"},
 		{broken, "tried:\n  option " + broken + ": "},
 		{filepath.Join(dir, "no"), "there is no such file or folder"},
 		{filepath.Join(dir, "script", ".."), "wrong architecture"},

@@ -1,7 +1,6 @@
 package cuda
 
 import (
-	"errors"
 	"sync/atomic"
 	"unsafe"
 )
@@ -54,7 +53,7 @@ func (s *Stream) Wait(e *Event) error {
 
 // Close gives the stream back when its work is done. It waits for that work only where memory is cached for the stream,
 // which is anybody's from then on. A second Close does nothing.
-func (s *Stream) Close() error { return errors.Join(s.retire(), s.close()) }
+func (s *Stream) Close() error { return join(s.retire(), s.close()) }
 
 // retire makes the memory that is cached for the stream anybody's.
 func (s *Stream) retire() error {

@@ -28,7 +28,7 @@ func (d *Device) enter() (leave func(), err error) {
 	}
 	if _, err := d.drv.enterContext(d.ctx); err != nil {
 		d.life.RUnlock()
-		return nil, d.note(err)
+		return nil, d.lose(err)
 	}
 	return d.leave, nil
 }
