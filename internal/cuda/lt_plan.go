@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"errors"
+	"slices"
 	"unsafe"
 )
 
@@ -172,5 +173,13 @@ func (p *ltPlan) close(l *ltLibrary) error {
 	return joinDistinct(errs)
 }
 
-// joinDistinct joins errors, each once.
-func joinDistinct(errs []error) error { return errors.Join(distinct(errs)...) }
+// joinDistinct joins errors, each text once.
+func joinDistinct(errs []error) error {
+	var list []error
+	for _, err := range errs {
+		if err != nil && !slices.ContainsFunc(list, func(e error) bool { return e.Error() == err.Error() }) {
+			list = append(list, err)
+		}
+	}
+	return errors.Join(list...)
+}
