@@ -114,7 +114,7 @@ static int check_red(struct arena *a, struct allocation *m) {
 }
 
 static uintptr_t take(struct arena *a, size_t bytes, int context) {
-	reserve(a, a == &device ? 1ull << 40 : 1ull << 36);
+	reserve(a, a == &host ? 8ull << 30 : set.memory > 32ll << 30 ? 2 * (size_t)set.memory : 64ull << 30);
 	size_t mapped = (RED + bytes + RED + PAGE - 1) & ~(PAGE - 1);
 	if (a->next + mapped + PAGE > a->end) { // begin again at the first gap that is large enough
 		uintptr_t at = a->base;
@@ -259,6 +259,17 @@ void memory_each_leak(void) {
 		leaked(&device, &device.all[i]);
 	for (int i = 0; i < host.count; i++)
 		leaked(&host, &host.all[i]);
+}
+
+// standin_forget gives the address ranges back when nothing lies in them: a process may use many stand-ins.
+STANDIN_API void standin_forget(void) {
+	struct arena *both[] = {&device, &host};
+	for (int k = 0; k < 2; k++)
+		if (both[k]->base && both[k]->count == 0) {
+			munmap((void *)both[k]->base, both[k]->end - both[k]->base);
+			both[k]->base = both[k]->end = both[k]->next = 0;
+			both[k]->freed_count = 0;
+		}
 }
 
 STANDIN_API int cuMemGetInfo_v2(size_t *free, size_t *total) {

@@ -90,6 +90,7 @@ func (l *Library) check() {
 	for _, v := range l.Leaks() {
 		l.t.Errorf("stand-in: leak: %s", v)
 	}
+	l.call("standin_forget")
 }
 
 // KeepOpen leaves out the check at the end of the test: for a library that several tests share.
