@@ -73,7 +73,7 @@ type Attributes struct {
 	Local      int // bytes of a thread in memory: spilled registers and arrays
 	Shared     int // bytes of a block that the kernel declares itself
 	MaxThreads int // most threads of a block
-	PTX        int // version of the PTX it came from, 81 for 8.1
+	PTX        int // virtual architecture it was written for, 80 for sm_80
 	Binary     int // architecture it was compiled for, 90 for sm_90
 }
 
