@@ -1,0 +1,89 @@
+package gpu
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/secencoder/secencoder/internal/cuda/standin"
+	"github.com/secencoder/secencoder/internal/device/devicetest"
+	"github.com/secencoder/secencoder/internal/kernel"
+)
+
+// methodOf names the method that a group of the suite needs, where it is not the group's name.
+var methodOf = map[string]string{
+	"LinearGradAdd": "LinearGrad", "DropoutMasks": "Linear", "AttentionMasks": "Attention", "NotANumber": "Linear", "NotANumberLoss": "MLMLoss",
+}
+
+// built returns the groups of the suite whose kernels the table has.
+func built(t testing.TB, table *Table, half bool) []string {
+	var names []string
+	for _, name := range devicetest.Groups(half) {
+		method := name
+		if m := methodOf[name]; m != "" {
+			method = m
+		}
+		if table.Has(method) {
+			names = append(names, name)
+		}
+	}
+	if !slices.Contains(names, "LinearGrad") || slices.Contains(names, "Attention") {
+		t.Fatalf("the groups that are built are %v", names)
+	}
+	return names
+}
+
+// family opens the table for the suite. A GPU has no workers that could be counted: its blocks run in an order that no
+// one sets. In place of the suite's 1, 2 and 7 workers there are three streams, and of the last two each call is made
+// twice, or three times, from the same operands (the stand-in, whose blocks run in one order, makes one, one and two);
+// all must give the same bits.
+func (m *machine) family(t testing.TB) devicetest.Open {
+	return func(p kernel.Pool) kernel.Kernels {
+		repeats := map[int]int{1: 1, 2: 2, 7: 3}[p.Workers()]
+		if m.standin != nil {
+			repeats = (repeats + 1) / 2
+		}
+		return stage(t, m.device, m.table, repeats)
+	}
+}
+
+func (m *machine) conformance(t *testing.T, c devicetest.Selection) {
+	for _, half := range []bool{false, true} {
+		t.Run(map[bool]string{false: "f32", true: "bf16"}[half], func(t *testing.T) {
+			c.Half, c.Groups = half, built(t, m.table, half)
+			c.Run(t, m.family(t))
+		})
+	}
+}
+
+// On the stand-in one problem in nine is run, a GPU runs them all: the kernels are the same, but threads of blocks run
+// one after the other there. Work that is queued runs at random times, so that a call which does not wait for what it
+// reads shows.
+func TestStandinConformance(t *testing.T) {
+	m := onStandin(t)
+	m.standin.Set(standin.Delay, standin.AtRandom)
+	m.conformance(t, devicetest.Selection{Every: 9})
+}
+
+func TestCUDAConformance(t *testing.T) { onGPU(t).conformance(t, devicetest.Selection{Every: 1}) }
+
+// drawn are the groups that have random sizes.
+var drawn = []string{
+	"Embed", "EmbedGrad", "LayerNorm", "LayerNormGrad", "AddNorm", "AddNormGrad", "Linear", "LinearGrad", "LinearGradAdd", "PackWeight",
+	"Gather", "GatherGrad", "Pool", "PoolGrad", "Add", "AdamW", "SumSquares",
+}
+
+// shapes holds the table against the reference at n random shapes in all, of both arithmetics.
+func (m *machine) shapes(t *testing.T, n int) {
+	for _, half := range []bool{false, true} {
+		t.Run(map[bool]string{false: "f32", true: "bf16"}[half], func(t *testing.T) {
+			groups := slices.DeleteFunc(built(t, m.table, half), func(name string) bool { return !slices.Contains(drawn, name) })
+			c := devicetest.Selection{Half: half, Groups: groups, Every: 1, Random: (n/2 + len(groups) - 1) / len(groups), Seed: 20_261_122}
+			c.Run(t, m.family(t))
+		})
+	}
+}
+
+func TestStandinRandomShapes(t *testing.T) { onStandin(t).shapes(t, 200) }
+func TestCUDARandomShapes(t *testing.T) {
+	onGPU(t).shapes(t, count(t, "SECENCODER_CUDA_SHAPES", 10_000))
+}

@@ -1,0 +1,287 @@
+package gpu
+
+import (
+	"errors"
+	"math"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/secencoder/secencoder/internal/cuda"
+	"github.com/secencoder/secencoder/internal/kernel"
+)
+
+// memory is device memory of a test.
+type memory struct {
+	t      testing.TB
+	device *cuda.Device
+	stream *cuda.Stream
+	on     kernel.Stream // its name
+}
+
+func (m *machine) memory(t testing.TB) *memory {
+	t.Helper()
+	stream, err := m.device.NewStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	on := m.table.Stream(stream)
+	t.Cleanup(func() {
+		m.table.Release(on)
+		if err := stream.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &memory{t, m.device, stream, on}
+}
+
+// new returns an operand that is given back at the end of the test, float32 throughout.
+func (m *memory) new(values []float32) kernel.Buf {
+	m.t.Helper()
+	b := m.room(kernel.F32, len(values))
+	if err := m.stream.CopyToDevice(address(b), bytesOf(values)); err != nil {
+		m.t.Fatal(err)
+	}
+	return b
+}
+
+// room returns an operand whose content is not set.
+func (m *memory) room(dtype kernel.DType, n int) kernel.Buf {
+	m.t.Helper()
+	p, err := m.device.Alloc(m.stream, n*dtype.Size())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() {
+		if err := m.device.Free(m.stream, p); err != nil {
+			m.t.Error(err)
+		}
+	})
+	return Operand(p, n*dtype.Size(), dtype)
+}
+
+// read returns what a float32 operand holds.
+func (m *memory) read(b kernel.Buf) []float32 {
+	m.t.Helper()
+	values := make([]float32, b.Len())
+	if err := m.stream.CopyToHost(bytesOf(values), address(b)); err != nil {
+		m.t.Fatal(err)
+	}
+	return values
+}
+
+func bytesOf(x []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
+}
+
+func filled(n int, value float32) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = value
+	}
+	return x
+}
+
+// resident returns the memory of this process, in bytes; 0 where the system does not say.
+func resident() int {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text))
+	pages, _ := strconv.Atoi(fields[1])
+	return pages * os.Getpagesize()
+}
+
+// launches makes that many launches and wants memory to stay as it is: that of the device, of the process, of Go.
+func (m *machine) manyLaunches(t *testing.T, n int) {
+	mem := m.memory(t)
+	a, b := mem.new(filled(1000, 0)), mem.new(filled(1000, 1))
+	gamma, beta := mem.new(filled(100, 1)), mem.new(filled(100, 0))
+	norm := &kernel.LayerNormArgs{X: b, Gamma: gamma, Beta: beta, Out: mem.room(kernel.F32, 1000), N: 10, W: 100, Eps: 1e-7}
+	add := &kernel.AddArgs{A: a, B: b, Out: a, N: 1000}
+	run := func(n int) {
+		for i := range n / 2 {
+			m.table.Add(mem.on, add)
+			m.table.LayerNorm(mem.on, norm)
+			if i%1000 == 999 {
+				if err := m.table.Sync(mem.on); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := m.table.Sync(mem.on); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const warm = 2000
+	run(warm)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	used, size := m.device.Memory(), resident()
+	run(n)
+	runtime.ReadMemStats(&after)
+	// The runtime's own goroutines allocate now and then; a launch that did would make millions of objects.
+	if made := after.Mallocs - before.Mallocs; made > uint64(n/1000+200) {
+		t.Errorf("%d launches made %d objects in Go's heap", n, made)
+	}
+	if now := m.device.Memory(); now != used {
+		t.Errorf("device memory was %+v before %d launches and is %+v", used, n, now)
+	}
+	if grown := resident() - size; grown > 32<<20 {
+		t.Errorf("the process grew by %d bytes in %d launches", grown, n)
+	}
+	want := float32((warm + n) / 2)
+	for _, v := range mem.read(a) {
+		if v != want {
+			t.Fatalf("%d additions of 1 gave %v", int(want), v)
+		}
+	}
+}
+
+func TestStandinManyLaunches(t *testing.T) { onStandin(t).manyLaunches(t, 10_000) }
+func TestCUDAMillionLaunches(t *testing.T) {
+	onGPU(t).manyLaunches(t, count(t, "SECENCODER_CUDA_LAUNCHES", 1_000_000))
+}
+
+// outOfMemory asks for more memory than there is, in the table and below it, and wants both to go on afterwards.
+func (m *machine) outOfMemory(t *testing.T) {
+	mem := m.memory(t)
+	const rows, in, out = 512, 2, 4096
+	x, y := mem.room(kernel.BF16, rows*in), mem.room(kernel.BF16, rows*out)
+	w, b := mem.new(filled(out*in, 1)), mem.new(filled(out, 1))
+	if err := mem.stream.Fill(address(x), 0, x.Bytes); err != nil {
+		t.Fatal(err)
+	}
+	if err := mem.stream.Synchronize(); err != nil {
+		t.Fatal(err)
+	}
+	large := &kernel.LinearArgs{X: x, W: w, B: b, Y: y, N: rows, In: in, Out: out} // its float32 sums are 8 MB
+	small := *large
+	small.N = 2
+	for range 2 {
+		m.table.Linear(mem.on, large)
+		m.table.Linear(mem.on, &small) // is not run after a failure
+		if err := m.table.Sync(mem.on); !errors.Is(err, cuda.ErrOutOfMemory) {
+			t.Fatalf("a layer whose scratch memory is beyond the limit: %v, want one of %v", err, cuda.ErrOutOfMemory)
+		}
+		m.table.Linear(mem.on, &small)
+		if err := m.table.Sync(mem.on); err != nil {
+			t.Fatalf("a small layer after memory ran out: %v", err)
+		}
+	}
+	half := make([]byte, 2*small.N*out)
+	if err := mem.stream.CopyToHost(half, address(y)); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(half); i += 2 {
+		if half[i] != 0x80 || half[i+1] != 0x3f {
+			t.Fatalf("element %d of a layer of ones is %02x%02x, want 3f80", i/2, half[i+1], half[i])
+		}
+	}
+	// Below the table: more than the device has.
+	if _, err := m.device.Alloc(mem.stream, 1<<50); !errors.Is(err, cuda.ErrOutOfMemory) {
+		t.Errorf("2^50 bytes: %v", err)
+	}
+}
+
+// The limit leaves room for the operands (about 4.3 MB) and for the pool's own blocks, not for the scratch memory.
+const scarce = 9 << 20
+
+func TestStandinOutOfMemory(t *testing.T) { onStandinWith(t, scarce).outOfMemory(t) }
+func TestCUDAOutOfMemory(t *testing.T)    { onGPUWith(t, scarce).outOfMemory(t) }
+
+// graph captures a few calls, changes their operand and replays them: the graph must do what the calls do.
+func (m *machine) graph(t *testing.T) {
+	mem := m.memory(t)
+	const rows, in, out = 40, 24, 56
+	x, w, b := mem.room(kernel.F32, rows*in), mem.new(filled(in*out, 0.5)), mem.new(filled(out, 1))
+	y, z := mem.room(kernel.F32, rows*out), mem.room(kernel.F32, rows*out)
+	gamma, beta := mem.new(filled(out, 1)), mem.new(filled(out, 2))
+	layer := &kernel.LinearArgs{X: x, W: w, B: b, Y: y, N: rows, In: in, Out: out, Act: kernel.Gelu}
+	norm := &kernel.LayerNormArgs{X: y, Gamma: gamma, Beta: beta, Out: z, N: rows, W: out, Eps: 1e-7}
+	calls := func() error {
+		m.table.Linear(mem.on, layer)
+		m.table.LayerNorm(mem.on, norm)
+		return nil
+	}
+	set := func(values []float32) {
+		if err := mem.stream.CopyToDevice(address(x), bytesOf(values)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	values := filled(rows*in, 0)
+	set(values)
+	calls() // what a capture must not do for the first time: workspaces, the choice of a product
+	if err := m.table.Sync(mem.on); err != nil {
+		t.Fatal(err)
+	}
+	graph, err := mem.stream.Capture(calls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := graph.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if n, err := graph.Nodes(); err != nil || n < 3 {
+		t.Errorf("the graph has %d nodes (%v), want a product, an activation and a norm at least", n, err)
+	}
+	for round := range 3 {
+		for i := range values {
+			values[i] = float32(math.Sin(float64(i * (round + 1))))
+		}
+		set(values)
+		if err := graph.Launch(mem.stream); err != nil {
+			t.Fatal(err)
+		}
+		replayed := mem.read(z)
+		calls()
+		if err := m.table.Sync(mem.on); err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range mem.read(z) {
+			if math.Float32bits(v) != math.Float32bits(replayed[i]) {
+				t.Fatalf("round %d: element %d is %v from the calls, %v from the graph", round, i, v, replayed[i])
+			}
+		}
+	}
+}
+
+func TestStandinGraph(t *testing.T) { onStandin(t).graph(t) }
+func TestCUDAGraph(t *testing.T)    { onGPU(t).graph(t) }
+
+// What is not built is named by Sync, once, and does not keep the rest from working.
+func (m *machine) notBuilt(t *testing.T) {
+	mem := m.memory(t)
+	a := mem.new(filled(10, 1))
+	add := &kernel.AddArgs{A: a, B: a, Out: a, N: 10}
+	m.table.Attention(0, new(kernel.AttentionArgs))
+	m.table.MLMLoss(0, new(kernel.MLMLossArgs))
+	m.table.Add(0, add)
+	err := m.table.Sync(0)
+	if !errors.Is(err, ErrNotBuilt) || !strings.HasPrefix(err.Error(), "Attention is not built for CUDA") {
+		t.Errorf("Sync after Attention returns %v", err)
+	}
+	if err := m.table.Sync(0); err != nil {
+		t.Errorf("the second Sync returns %v", err)
+	}
+	m.table.Add(0, add)
+	if err := m.table.Sync(0); err != nil {
+		t.Error(err)
+	}
+	if got := mem.read(a)[0]; got != 2 {
+		t.Errorf("1 + 1 after a failed call is %v: the addition behind the failure ran, or the last did not", got)
+	}
+	if m.table.Has("Attention") || !m.table.Has("Add") {
+		t.Error("Has does not tell what is built")
+	}
+}
+
+func TestStandinNotBuilt(t *testing.T) { onStandin(t).notBuilt(t) }
+func TestCUDANotBuilt(t *testing.T)    { onGPU(t).notBuilt(t) }
