@@ -102,6 +102,7 @@ func TestStandinNoDriver(t *testing.T) {
 		"empty folder":       {t.TempDir(), "libcuda.so.1"},
 		"a text":             {write("text", []byte("not a library\n")), "ELF"},
 		"an empty file":      {write("empty", nil), "ELF"},
+		"cut short":          {write("short", image[:len(image)/3]), "cut short"},
 		"another processor":  {write("foreign", foreign), "architecture"},
 		"another's library":  {write("other", renamed(t, image)), "cuInit"},
 		"file, not a folder": {filepath.Join(write("file", []byte("no")), "libcuda.so.1"), "ELF"},
