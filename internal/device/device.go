@@ -83,7 +83,7 @@ func checkDevice(name string) error {
 	}
 	if number, ok := strings.CutPrefix(name, "cuda:"); ok {
 		if n, err := strconv.Atoi(number); err == nil && n >= 0 {
-			return usage(ErrUnavailableDevice, "%q: this program was built without CUDA", name)
+			return usage(ErrUnavailableDevice, "%q: models run on the processor only; the GPU is used by bench gpu alone", name)
 		}
 	}
 	return usage(ErrUnknownDevice, "%q, want cpu or cuda:N", name)

@@ -58,7 +58,7 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		{Options{Kernels: "sse9"}, "", ErrUnknownKernels, "ref"},
 		{Options{}, "Ref", ErrUnknownKernels, KernelsVariable},
-		{Options{Device: "cuda:0"}, "", ErrUnavailableDevice, "built without CUDA"},
+		{Options{Device: "cuda:0"}, "", ErrUnavailableDevice, "processor only"},
 		{Options{Device: "cuda:-1"}, "", ErrUnknownDevice, "cuda:N"},
 		{Options{Device: "gpu"}, "", ErrUnknownDevice, `"gpu"`},
 	} {
