@@ -31,6 +31,8 @@ type Device struct {
 	lost      atomic.Pointer[Error] // the first error after which the context is of no use
 	leave     func()                // made once: see enter
 
+	captures atomic.Int32 // streams that are being captured
+
 	mu    sync.Mutex
 	owned map[*handle]struct{}        // guarded by mu: what is open on the device
 	hosts atomic.Pointer[[]hostRange] // written under mu: see changeHosts
@@ -163,14 +165,17 @@ func (h *handle) close() error {
 	return h.free(value)
 }
 
-// Close waits for what is under way, frees everything that is still open and gives the primary context back. What the
+// Close waits for calls that are under way and for the device's work, frees everything that is still open and gives the primary context back. What the
 // caller should have closed is named in the error; it is freed all the same. On a lost device the error is that of the
-// loss. A second Close does nothing.
+// loss. A second Close does nothing. While a stream is being captured the device is not closed: that is an error.
 func (d *Device) Close() error {
 	d.life.Lock()
 	defer d.life.Unlock()
 	if d.closed {
 		return nil
+	}
+	if d.captures.Load() > 0 {
+		return fmt.Errorf("close GPU %d: %w", d.info.Index, errCapturing)
 	}
 	d.closed = true
 	var errs []error

@@ -4,9 +4,10 @@
 // Begin with driver.go (Load finds and opens the driver), then device.go (a Device is one GPU with its primary context),
 // then thread.go: CUDA keeps the current context per operating system thread, goroutines wander, and that file is the one
 // place where the two meet. After that each file is one idea: stream.go, event.go, host.go and copy.go move data;
-// module.go, function.go and launch.go run kernels; graph.go replays them; pool.go gives device memory; lt.go multiplies
-// matrices. Below stand library.go (where libraries are looked for), dl_*.go (how one is opened on each system),
-// symbols.go (every function of libcuda that is used), errors.go and hints.go (what its codes mean and what to do).
+// module.go (with ptx.go), function.go and launch.go (with slab.go) run kernels; graph.go replays them; pool.go gives
+// device memory; lt*.go multiply matrices. Below stand library.go and places.go (where libraries are looked for), elf.go
+// (whether a file is one), dl_*.go (how one is opened on each system), symbols.go (every function of libcuda that is
+// used), errors.go and hints.go (what its codes mean and what to do).
 //
 // Every method may be called from any goroutine, unless it says otherwise. What was closed answers with ErrClosed. After
 // the device is lost (a fault in a kernel, a GPU that fell off the bus) every call returns the first error at once.

@@ -64,23 +64,32 @@ func (s *Stream) beginCapture() error {
 	}
 	defer leave()
 	if !s.capturing.CompareAndSwap(false, true) {
-		return errors.New("the stream is being captured already")
+		return errCapturing
 	}
+	s.d.captures.Add(1)
 	if err := s.d.pool.beginCapture(s); err != nil {
-		s.capturing.Store(false)
+		s.captured()
 		return err
 	}
 	const threadLocal = 1 // calls that do not suit a capture are refused to this thread only
 	if err := s.d.check(s.d.sym().streamBeginCapture, s.d.sym().streamBeginCapture.call(stream, threadLocal, 0, 0, 0)); err != nil {
 		s.d.pool.endCapture(s)
-		s.capturing.Store(false)
+		s.captured()
 		return err
 	}
 	return nil
 }
 
+var errCapturing = errors.New("a stream is being captured; end its capture first")
+
+// captured marks the stream as one that is not being captured any more.
+func (s *Stream) captured() {
+	s.d.captures.Add(-1)
+	s.capturing.Store(false)
+}
+
 func (s *Stream) endCapture() (graph uintptr, memory *held, err error) {
-	defer s.capturing.Store(false)
+	defer s.captured()
 	stream, leave, err := s.enter()
 	if err != nil {
 		return 0, s.d.pool.endCapture(s), err

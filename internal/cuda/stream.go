@@ -52,8 +52,14 @@ func (s *Stream) Wait(e *Event) error {
 }
 
 // Close gives the stream back when its work is done. It waits for that work only where memory is cached for the stream,
-// which is anybody's from then on. A second Close does nothing.
-func (s *Stream) Close() error { return join(s.retire(), s.close()) }
+// which is anybody's from then on. A second Close does nothing. A stream that is being
+// captured is not closed: that is an error.
+func (s *Stream) Close() error {
+	if s.capturing.Load() {
+		return errCapturing
+	}
+	return join(s.retire(), s.close())
+}
 
 // retire makes the memory that is cached for the stream anybody's.
 func (s *Stream) retire() error {
