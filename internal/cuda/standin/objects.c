@@ -76,7 +76,7 @@ void *object_get(enum kind kind, handle h) {
 		if (h == 0)
 			standin_violation("the %s is NULL", kind_names[kind]);
 		else if (h >> 40 == TAG >> 40 && (h >> 36 & 15) > 0 && (h >> 36 & 15) < KINDS)
-			standin_violation("%#llx is a %s, not a %s", (unsigned long long)h, kind_names[h >> 36 & 15], kind_names[kind]);
+			standin_violation("the handle %#llx is of the kind %s, not %s", (unsigned long long)h, kind_names[h >> 36 & 15], kind_names[kind]);
 		else
 			standin_violation("%#llx is no %s", (unsigned long long)h, kind_names[kind]);
 		return NULL;
@@ -125,7 +125,7 @@ int standin_object_check(long number, const char *kind) {
 	const char *is = object_peek(OTHER, (handle)number);
 	if (is && strcmp(is, kind) == 0)
 		return 1;
-	standin_violation(is ? "the handle is a %2$s, not a %1$s" : "the handle is no living %s", kind, is);
+	standin_violation(is ? "the handle is of the kind %2$s, not %1$s" : "the handle is no living %s", kind, is);
 	return 0;
 }
 
