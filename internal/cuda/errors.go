@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"unsafe"
 )
 
@@ -53,7 +54,7 @@ func (d *Driver) newError(call string, code int) *Error {
 		e.Name = name
 	}
 	if text := d.errorText(d.sym.getErrorString, code); text != "" {
-		e.Text = text
+		e.Text = strings.TrimSuffix(text, ".") // some end in one, most do not
 	}
 	return e
 }
