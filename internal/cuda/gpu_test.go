@@ -438,8 +438,8 @@ func modules(t *testing.T, d *cuda.Device) {
 		"of the future":  {strings.Replace(standin.PTX, ".version 7.0", ".version 99.0", 1), cuda.ErrDriverTooOld, "PTX 99.0"},
 		"for a newer":    {strings.Replace(standin.PTX, "sm_80", "sm_999", 1), cuda.ErrBadModule, "compute capability 99.9"},
 		"a short cubin":  {"\x7fELF\x02\x01", cuda.ErrBadModule, "6 bytes, but no cubin"},
-		"a cut cubin":    {string(cubin(1<<20, 200)), cuda.ErrBadModule, "cut short: 200 bytes are there"},
-		"a wild cubin":   {string(cubin(1<<63, 200)), cuda.ErrBadModule, "cut short: 200 bytes are there"},
+		"a cut cubin":    {string(cutCubin(1<<20, 200)), cuda.ErrBadModule, "cut short: 200 bytes are there"},
+		"a wild cubin":   {string(cutCubin(1<<63, 200)), cuda.ErrBadModule, "cut short: 200 bytes are there"},
 		"a CPU's":        {string(append([]byte("\x7fELF\x02\x01"), make([]byte, 100)...)), cuda.ErrBadModule, "no cubin"},
 	} {
 		if m, err := d.LoadModule([]byte(c.image)); !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.says) {
@@ -467,8 +467,8 @@ func modules(t *testing.T, d *cuda.Device) {
 	need(t, l.Close())
 }
 
-// cubin is a header of a cubin whose section headers begin at that place, and zeros to the length.
-func cubin(sections uint64, length int) []byte {
+// cutCubin is a header of a cubin whose section headers begin at that place, and zeros to the length.
+func cutCubin(sections uint64, length int) []byte {
 	image := make([]byte, length)
 	copy(image, "\x7fELF\x02\x01")
 	binary.LittleEndian.PutUint16(image[18:], 190)
