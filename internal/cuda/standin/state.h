@@ -141,6 +141,7 @@ struct stream {
 	long queued;
 	struct capture *capture;
 	int *depends, depend_count; // while captured: nodes that the next one depends on
+	struct stream *next;        // when it was destroyed with work left
 };
 struct event {
 	handle self;

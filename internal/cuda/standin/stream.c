@@ -132,10 +132,26 @@ static void drain_one(handle h, void *body, const char *maker, long serial, void
 	stream_drain(body);
 }
 
+// Streams that were destroyed while they had work: it runs when somebody waits for it, as that of any other.
+static struct stream *orphans;
+
+static void orphans_free(int context) {
+	for (struct stream **p = &orphans, *s; (s = *p);)
+		if (s->context == context) {
+			*p = s->next;
+			stream_free(s);
+		} else
+			p = &s->next;
+}
+
 void drain_context(int context) {
 	if (contexts[context].legacy)
 		stream_drain(contexts[context].legacy);
 	object_each(STREAM, context, drain_one, NULL);
+	for (struct stream *s = orphans; s; s = s->next)
+		if (s->context == context)
+			stream_drain(s);
+	orphans_free(context);
 }
 
 static unsigned random_next(void) {
@@ -191,6 +207,9 @@ int stream_put(struct stream *s, struct work *w) {
 				return CAPTURE_IMPLICIT;
 			}
 		object_each(STREAM, s->context, drain_blocking, NULL);
+		for (struct stream *o = orphans; o; o = o->next)
+			if (o->context == s->context)
+				drain_blocking(0, o, NULL, 0, NULL);
 	} else if (c->legacy && !(s->flags & 1))
 		stream_drain(c->legacy);
 	*s->last = w;
@@ -247,7 +266,7 @@ void stream_free(struct stream *s) {
 	free(s);
 }
 
-// The real driver lets a destroyed stream finish its work; here it finishes at once, which is one of the allowed times.
+// A destroyed stream still does the work that it was given, in its time.
 STANDIN_API int cuStreamDestroy_v2(handle stream) {
 	STANDIN_BEGIN(cuStreamDestroy_v2, STANDIN_CONTEXT | STANDIN_RELEASES);
 	struct stream *s = stream ? object_get(STREAM, stream) : NULL;
@@ -260,9 +279,12 @@ STANDIN_API int cuStreamDestroy_v2(handle stream) {
 		standin_violation("the stream is being captured");
 		capture_drop(s->context);
 	}
-	stream_drain(s);
 	object_drop(STREAM, stream);
-	stream_free(s);
+	if (s->first) {
+		s->next = orphans;
+		orphans = s;
+	} else
+		stream_free(s);
 	STANDIN_END(OK);
 }
 
@@ -453,6 +475,7 @@ void context_destroy(struct context *c, int report) {
 	object_each(GRAPH, c->device, free_graph, &graph);
 	object_each(GRAPH_EXEC, c->device, free_graph, &exec);
 	object_each(MODULE, c->device, free_module, NULL);
+	orphans_free(c->device);
 	if (c->legacy)
 		stream_free(c->legacy);
 	c->legacy = NULL;
