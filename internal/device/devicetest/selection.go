@@ -17,6 +17,8 @@ type Selection struct {
 	// norms, linear layers, gathers and pools, sums, AdamW and the sum of squares. Other groups keep their own.
 	Random int
 	Seed   uint64
+	// Allocating lets calls allocate: for families that use sync.Pool, under the race detector, which makes it forget.
+	Allocating bool
 }
 
 // Groups returns the names of the groups of the suite, those with BF16 activations when half.
@@ -39,7 +41,7 @@ func (c Selection) Run(t *testing.T, open Open) {
 		t.Errorf("the suite has no group %s in this arithmetic", name)
 	}
 	s := newSuite(t, open)
-	s.half, s.every, s.random, s.seed = c.Half, c.every(), c.Random, c.Seed
+	s.half, s.every, s.random, s.seed, s.allocating = c.Half, c.every(), c.Random, c.Seed, c.Allocating
 	for _, g := range groups {
 		if g.in(c.Half) && (len(c.Groups) == 0 || slices.Contains(c.Groups, g.name)) {
 			t.Run(g.name, func(t *testing.T) { g.run(t, s) })

@@ -49,7 +49,7 @@ func (m *machine) family(t testing.TB) devicetest.Open {
 func (m *machine) conformance(t *testing.T, c devicetest.Selection) {
 	for _, half := range []bool{false, true} {
 		t.Run(map[bool]string{false: "f32", true: "bf16"}[half], func(t *testing.T) {
-			c.Half, c.Groups = half, built(t, m.table, half)
+			c.Half, c.Groups, c.Allocating = half, built(t, m.table, half), raceDetector
 			c.Run(t, m.family(t))
 		})
 	}
@@ -61,7 +61,11 @@ func (m *machine) conformance(t *testing.T, c devicetest.Selection) {
 func TestStandinConformance(t *testing.T) {
 	m := onStandin(t)
 	m.standin.Set(standin.Delay, standin.AtRandom)
-	m.conformance(t, devicetest.Selection{Every: 9})
+	every := 9
+	if testing.Short() {
+		every = 40
+	}
+	m.conformance(t, devicetest.Selection{Every: every})
 }
 
 func TestCUDAConformance(t *testing.T) { onGPU(t).conformance(t, devicetest.Selection{Every: 1}) }
@@ -77,7 +81,7 @@ func (m *machine) shapes(t *testing.T, n int) {
 	for _, half := range []bool{false, true} {
 		t.Run(map[bool]string{false: "f32", true: "bf16"}[half], func(t *testing.T) {
 			groups := slices.DeleteFunc(built(t, m.table, half), func(name string) bool { return !slices.Contains(drawn, name) })
-			c := devicetest.Selection{Half: half, Groups: groups, Every: 1, Random: (n/2 + len(groups) - 1) / len(groups), Seed: 20_261_122}
+			c := devicetest.Selection{Half: half, Groups: groups, Every: 1, Random: (n/2 + len(groups) - 1) / len(groups), Seed: 20_261_122, Allocating: raceDetector}
 			c.Run(t, m.family(t))
 		})
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"math"
 	"os"
 	"os/exec"
 	"strings"
@@ -24,6 +23,8 @@ type program struct {
 	random rng.Stream
 	half   bool
 	made   []kernel.Buf // what kernels write
+	calls  []func()     // in the order of the program
+	sum    float64      // of squares
 }
 
 // input returns a float32 operand of normal variates.
@@ -58,8 +59,27 @@ func (p *program) work(k kernel.Kernels, args any) kernel.Buf {
 	return kernel.Buf{Ptr: unsafe.Pointer(&b[off]), Bytes: n}
 }
 
+// do adds a call to the program.
+func do[A any](p *program, call func(kernel.Stream, *A), args *A) {
+	p.calls = append(p.calls, func() { call(0, args) })
+}
+
 // run runs the program over pieces of all lengths up to longest and returns a hash of all that was written.
 func (p *program) run(k kernel.Kernels, longest int) (string, error) {
+	p.write(k, longest)
+	for _, call := range p.calls {
+		call()
+	}
+	hash := sha256.New()
+	binary.Write(hash, binary.LittleEndian, p.sum)
+	for _, b := range p.made {
+		hash.Write(unsafe.Slice((*byte)(b.Ptr), b.Bytes))
+	}
+	return hex.EncodeToString(hash.Sum(nil)), k.Sync(0)
+}
+
+// write makes the operands and the calls.
+func (p *program) write(k kernel.Kernels, longest int) {
 	const width, inner, vocabulary = 96, 264, 500
 	pack := kernel.Pack{Offsets: []int32{0}, Step: 3, Seed: 5, Ordinal: 7, Scale: 0.5}
 	for n := 2; n <= longest; n++ {
@@ -84,51 +104,47 @@ func (p *program) run(k kernel.Kernels, longest int) (string, error) {
 	x0, x1, z, y := p.activation(tokens*width), p.activation(tokens*width), p.activation(tokens*width), p.activation(tokens*width)
 	u, pre := p.activation(tokens*inner), p.activation(tokens*inner)
 	stats0, stats1 := p.output(2*tokens), p.output(2*tokens)
-	k.Embed(0, &kernel.EmbedArgs{Header: h, IDs: kernel.FromI32(ids), Word: word, Out: x0, E: width})
-	k.LayerNorm(0, &kernel.LayerNormArgs{Header: h, X: x0, Gamma: gamma, Beta: beta, Out: x1, Stats: stats0, Rows: rows, N: tokens, W: width, Eps: 1e-7, Drop: drop})
-	k.Linear(0, &kernel.LinearArgs{Header: h, X: x1, W: w1, B: b1, Y: u, Pre: pre, Rows: rows, N: tokens, In: width, Out: inner, Act: kernel.Gelu})
-	k.Linear(0, &kernel.LinearArgs{Header: h, X: u, W: w2, B: b2, Y: z, Rows: rows, N: tokens, In: inner, Out: width})
-	k.AddNorm(0, &kernel.AddNormArgs{Header: h, X: z, Res: x1, Gamma: gamma, Beta: beta, Out: y, Stats: stats1, Rows: rows, N: tokens, W: width, Eps: 1e-7, Drop: drop})
+	do(p, k.Embed, &kernel.EmbedArgs{Header: h, IDs: kernel.FromI32(ids), Word: word, Out: x0, E: width})
+	do(p, k.LayerNorm, &kernel.LayerNormArgs{Header: h, X: x0, Gamma: gamma, Beta: beta, Out: x1, Stats: stats0, Rows: rows, N: tokens, W: width, Eps: 1e-7, Drop: drop})
+	do(p, k.Linear, &kernel.LinearArgs{Header: h, X: x1, W: w1, B: b1, Y: u, Pre: pre, Rows: rows, N: tokens, In: width, Out: inner, Act: kernel.Gelu})
+	do(p, k.Linear, &kernel.LinearArgs{Header: h, X: u, W: w2, B: b2, Y: z, Rows: rows, N: tokens, In: inner, Out: width})
+	do(p, k.AddNorm, &kernel.AddNormArgs{Header: h, X: z, Res: x1, Gamma: gamma, Beta: beta, Out: y, Stats: stats1, Rows: rows, N: tokens, W: width, Eps: 1e-7, Drop: drop})
 	masked, pooled := p.activation(tokens*width), p.output(tokens/2*width)
-	k.Gather(0, &kernel.GatherArgs{Header: h, X: y, Out: masked, T: tokens, W: width})
-	k.Pool(0, &kernel.PoolArgs{Header: h, X: y, Out: pooled, T: tokens, W: width})
+	do(p, k.Gather, &kernel.GatherArgs{Header: h, X: y, Out: masked, T: tokens, W: width})
+	do(p, k.Pool, &kernel.PoolArgs{Header: h, X: y, Out: pooled, T: tokens, W: width})
 
 	dMasked, dPooled, dY := p.activation(tokens*width), p.activation(tokens*width), p.activation(tokens*width)
-	k.GatherGrad(0, &kernel.GatherGradArgs{Header: h, DOut: masked, DX: dMasked, T: tokens, W: width})
-	k.PoolGrad(0, &kernel.PoolGradArgs{Header: h, DOut: pooled, DX: dPooled, T: tokens, W: width})
-	k.Add(0, &kernel.AddArgs{A: dMasked, B: dPooled, Out: dY, N: tokens * width})
+	do(p, k.GatherGrad, &kernel.GatherGradArgs{Header: h, DOut: masked, DX: dMasked, T: tokens, W: width})
+	do(p, k.PoolGrad, &kernel.PoolGradArgs{Header: h, DOut: pooled, DX: dPooled, T: tokens, W: width})
+	do(p, k.Add, &kernel.AddArgs{A: dMasked, B: dPooled, Out: dY, N: tokens * width})
 	dZ, dRes, dU, dX1, dX0 := p.activation(tokens*width), p.activation(tokens*width), p.activation(tokens*inner), p.activation(tokens*width), p.activation(tokens*width)
 	dGamma, dBeta := p.output(width), p.output(width)
-	k.AddNormGrad(0, &kernel.AddNormGradArgs{
+	do(p, k.AddNormGrad, &kernel.AddNormGradArgs{
 		Header: h, X: z, Res: x1, Stats: stats1, Gamma: gamma, DOut: dY, DX: dZ, DRes: dRes, DGamma: dGamma, DBeta: dBeta, Rows: rows, N: tokens, W: width, Drop: drop,
 	})
 	g2 := &kernel.LinearGradArgs{
 		Header: h, X: u, W: w2, DY: dZ, DX: dU, DW: p.output(width * inner), DB: p.output(width), Rows: rows, N: tokens, In: inner, Out: width,
 	}
 	g2.Work = p.work(k, g2)
-	k.LinearGrad(0, g2)
+	do(p, k.LinearGrad, g2)
 	g1 := &kernel.LinearGradArgs{
 		Header: h, X: x1, W: w1, Pre: pre, DY: dU, DX: dX1, DW: p.output(inner * width), DB: p.output(inner), DXAdd: dRes,
 		Rows: rows, N: tokens, In: width, Out: inner, Act: kernel.Gelu,
 	}
 	g1.Work = p.work(k, g1)
-	k.LinearGrad(0, g1)
-	k.LayerNormGrad(0, &kernel.LayerNormGradArgs{
+	do(p, k.LinearGrad, g1)
+	do(p, k.LayerNormGrad, &kernel.LayerNormGradArgs{
 		Header: h, X: x0, Stats: stats0, Gamma: gamma, DOut: dX1, DX: dX0, DGamma: dGamma, DBeta: dBeta, Beta: [2]float32{1, 1}, Rows: rows, N: tokens, W: width, Drop: drop,
 	})
 	dWord := p.output(vocabulary * width)
-	k.EmbedGrad(0, &kernel.EmbedGradArgs{Header: h, IDs: kernel.FromI32(ids), DOut: dX0, DWord: dWord, E: width, PadID: 0})
-	sum := k.SumSquares(0, &kernel.SumSquaresArgs{G: dWord, N: vocabulary * width})
-	k.AdamW(0, &kernel.AdamWArgs{
+	do(p, k.EmbedGrad, &kernel.EmbedGradArgs{Header: h, IDs: kernel.FromI32(ids), DOut: dX0, DWord: dWord, E: width, PadID: 0})
+	squares := &kernel.SumSquaresArgs{G: dWord, N: vocabulary * width}
+	p.calls = append(p.calls, func() { p.sum = k.SumSquares(0, squares) })
+	do(p, k.AdamW, &kernel.AdamWArgs{
 		W: word, G: dWord, M: p.output(vocabulary * width), V: p.output(vocabulary * width), N: vocabulary * width,
-		LR: 1e-3, Beta1: 0.9, Beta2: 0.98, Eps: 1e-6, Decay: 0.01, Clip: 1 / max(1, math.Sqrt(sum)), Step: 1,
+		LR: 1e-3, Beta1: 0.9, Beta2: 0.98, Eps: 1e-6, Decay: 0.01, Clip: 0.5, Step: 1,
 	})
-	hash := sha256.New()
-	binary.Write(hash, binary.LittleEndian, sum)
-	for _, b := range append(p.made, word) {
-		hash.Write(unsafe.Slice((*byte)(b.Ptr), b.Bytes))
-	}
-	return hex.EncodeToString(hash.Sum(nil)), k.Sync(0)
+	p.made = append(p.made, word)
 }
 
 // hashes runs the program in both arithmetics, each as often as asked, and returns what they leave.
