@@ -52,6 +52,16 @@ func openLtLibrary(option string) (*ltLibrary, error) {
 	return l, nil
 }
 
+// FindLt opens libcublasLt as OpenLt does, without a device, and returns where it is and its version, for a driver of that
+// version. The path and the version also come with the error of a library that the driver cannot run.
+func FindLt(library string, driver int) (path string, version int, err error) {
+	l, err := openLtLibrary(library)
+	if err != nil {
+		return "", 0, err
+	}
+	return l.Path(), l.version, l.fits(driver)
+}
+
 // fits says whether a driver of that CUDA version can run the library.
 func (l *ltLibrary) fits(driver int) error {
 	switch major := l.version / 10000; {

@@ -30,7 +30,7 @@ type (
 		algorithm ltAlgorithm
 		workspace uintptr
 		state     int32
-		waves     float32
+		_         float32 // waves: how full the GPU is expected to be
 		_         [4]int32
 	}
 )

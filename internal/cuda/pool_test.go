@@ -2,7 +2,6 @@ package cuda
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -573,8 +572,8 @@ func TestPoolFragmentation(t *testing.T) {
 		}
 	}
 	st := p.memory()
-	t.Log(fmt.Sprintf("rounding loses %.1f %% at most; %.1f MB in use at most, %.1f MB reserved at most in %d blocks; %d calls of the driver in 20,000",
-		100*(most-1), float64(st.HighWater)/1e6, float64(st.ReservedHighWater)/1e6, st.Blocks, st.Taken+st.Given))
+	t.Logf("rounding loses %.1f %% at most; %.1f MB in use at most, %.1f MB reserved at most in %d blocks; %d calls of the driver in 20,000",
+		100*(most-1), float64(st.HighWater)/1e6, float64(st.ReservedHighWater)/1e6, st.Blocks, st.Taken+st.Given)
 	if most > 1.125 {
 		t.Errorf("rounding loses %.1f %%", 100*(most-1))
 	}
