@@ -21,12 +21,14 @@ import (
 )
 
 type benchCmd struct {
-	What       string    `arg:"" enum:"gemm,attention,train,infer,tokenizer" help:"gemm, attention, train, infer or tokenizer."`
-	Size       string    `placeholder:"S" help:"Preset (default: mini; gemm: the shapes of several)."`
+	What       string    `arg:"" enum:"gemm,attention,train,infer,tokenizer,gpu" help:"gemm, attention, train, infer, tokenizer or gpu."`
+	Size       string    `placeholder:"S" help:"Preset (default: mini; gemm: the shapes of several; gpu: base)."`
 	Context    int       `placeholder:"N" help:"Longest piece in tokens (default: the preset's). Above 8,192 exactly one step is run, without warm-up."`
 	Tokens     int       `placeholder:"N" help:"Tokens of a micro-batch (default: the larger of the preset's and the context)."`
-	DType      string    `name:"dtype" enum:"f32,bf16" default:"f32" placeholder:"D" help:"f32 or bf16: type of activations, and arithmetic of products."`
+	DType      string    `name:"dtype" enum:"f32,bf16" default:"f32" placeholder:"D" help:"f32 or bf16: type of activations, and arithmetic of products (gpu: both, always)."`
 	Memory     string    `placeholder:"M" help:"train: auto, none, cheap, layer, or a limit such as 8GiB (default: auto, 10 GiB at most)."`
+	Device     string    `placeholder:"D" help:"gpu: cuda, or cuda:N for the GPU of that number (default: cuda:0)."`
+	Bytes      size      `placeholder:"SIZE" help:"gpu: what a kernel reads and writes in one call (default: 256MiB)."`
 	Duration   *duration `placeholder:"TIME" help:"How long to measure (default 5s)."`
 	CPUProfile string    `name:"cpuprofile" placeholder:"FILE" help:"Write a profile of the time that is measured, for go tool pprof."`
 	JSON       bool      `name:"json" help:"One JSON document on stdout."`
@@ -44,6 +46,7 @@ func (cmd *benchCmd) Run(c *call) (err error) {
 	}
 	measure := map[string]func(context.Context, bench.Options) (*bench.Result, error){
 		"gemm": bench.GEMM, "attention": bench.Attention, "train": bench.Train, "infer": bench.Infer, "tokenizer": bench.Tokenizer,
+		"gpu": bench.GPU,
 	}[cmd.What]
 	if cmd.CPUProfile != "" {
 		f, failed := os.Create(cmd.CPUProfile)
@@ -69,6 +72,8 @@ func (cmd *benchCmd) Run(c *call) (err error) {
 		return hint(err, "raise --memory, or lower --tokens, --context or --size")
 	case errors.Is(err, exec.ErrDoesNotFit):
 		return hint(err, "lower --tokens, --context or --size")
+	case err != nil && cmd.What == "gpu":
+		return gpuFailure(err)
 	case err != nil:
 		return err
 	}
@@ -79,8 +84,8 @@ func (cmd *benchCmd) Run(c *call) (err error) {
 }
 
 // options checks the flags.
-func (cmd *benchCmd) options(c *call) (bench.Options, error) {
-	o := bench.Options{
+func (cmd *benchCmd) options(c *call) (o bench.Options, err error) {
+	o = bench.Options{
 		Size: cmd.Size, Context: cmd.Context, Tokens: cmd.Tokens, Threads: c.kernelThreads(), Memory: cmd.Memory, Seed: c.seed(),
 	}
 	if cmd.Size != "" && !slices.Contains(model.PresetNames(), cmd.Size) {
@@ -94,12 +99,24 @@ func (cmd *benchCmd) options(c *call) (bench.Options, error) {
 	}
 	if cmd.DType == "bf16" {
 		o.DType = kernel.BF16
+		if cmd.What == "gpu" {
+			return o, usagef("bench gpu --dtype bf16: it measures f32 and bf16, leave --dtype out")
+		}
 		if !slices.Contains(bench.BF16, cmd.What) {
 			return o, usagef("bench %s --dtype bf16: want f32", cmd.What)
 		}
 	}
 	if cmd.Memory != "" && cmd.What != "train" {
 		return o, usagef("bench %s --memory %s: only train keeps values for a backward pass", cmd.What, cmd.Memory)
+	}
+	if cmd.What != "gpu" && (cmd.Device != "" || cmd.Bytes != 0) {
+		return o, usagef("bench %s: --device and --bytes are for bench gpu", cmd.What)
+	}
+	if o.GPU, err = gpuIndex(cmd.Device); err != nil {
+		return o, err
+	}
+	if o.Bytes = int64(cmd.Bytes); o.Bytes != 0 && (o.Bytes < leastGPUBytes || o.Bytes > mostGPUBytes) {
+		return o, usagef("--bytes %d: want %s to %s", o.Bytes, units.FormatSize(leastGPUBytes), units.FormatSize(mostGPUBytes))
 	}
 	if cmd.Duration != nil {
 		o.Duration = time.Duration(*cmd.Duration)
@@ -108,6 +125,9 @@ func (cmd *benchCmd) options(c *call) (bench.Options, error) {
 }
 
 func printBench(out io.Writer, r *bench.Result) error {
+	if r.Machine.GPU != nil {
+		return printBenchGPU(out, r)
+	}
 	var b strings.Builder
 	threads := fmt.Sprintf("%d threads", r.Machine.Threads)
 	if r.Machine.Threads == 1 {
@@ -156,7 +176,7 @@ func printBench(out io.Writer, r *bench.Result) error {
 	return err
 }
 
-var unitNames = map[string]string{"gflops": "GFLOP/s", "tokens_per_second": "tokens/s", "mb_per_second": "MB/s"}
+var unitNames = map[string]string{"gflops": "GFLOP/s", "tokens_per_second": "tokens/s", "mb_per_second": "MB/s", "launches_per_second": "launches/s"}
 
 func percent(x *float64) string {
 	if x == nil {

@@ -37,11 +37,11 @@ func (cmd *infoCmd) Run(c *call) error {
 	}
 	processor := device.DescribeProcessor()
 	build := buildVersion()
-	gpu := "none in use: this build has no CUDA engine"
+	gpus := findGPUs()
 	if cmd.JSON {
 		return c.printJSON(map[string]any{
 			"version": build, "go": runtime.Version(), "os": runtime.GOOS, "processor": processor,
-			"kernels": choice.Family, "why": choice.Why, "families": device.Families(), "gpu": gpu, "available_memory": memory,
+			"kernels": choice.Family, "why": choice.Why, "families": device.Families(), "gpu": inUse, "cuda": gpus, "available_memory": memory,
 		})
 	}
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
@@ -59,7 +59,7 @@ func (cmd *infoCmd) Run(c *call) error {
 		}
 		fmt.Fprintf(w, "\t%s: %s (%s)\n", f.Name, state, f.Reason)
 	}
-	fmt.Fprintf(w, "gpu\t%s\n", gpu)
+	gpus.print(w)
 	fmt.Fprintf(w, "memory\t%s available\n", units.FormatSize(memory))
 	return w.Flush()
 }

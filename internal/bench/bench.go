@@ -1,5 +1,5 @@
 // Package bench measures what `secencoder bench` reports: matrix products, attention, training steps, embedding,
-// tokenizing. Begin with GEMM; all functions take Options and return a Result, which is the document that --json prints.
+// tokenizing, GPUs. Begin with GEMM; all functions take Options and return a Result, which is the document that --json prints.
 //
 // A measurement is many short slices. Their median is what the machine gave, their best tenth what the code can do: on a
 // shared machine the first says little about the code. What bounds a slice (multiplications on registers, streams through
@@ -20,7 +20,7 @@ import (
 
 // Options of all measurements. The zero value is the default in every field.
 type Options struct {
-	Size     string        // preset; GEMM: only its shapes, else those of tiny, mini and base; others: default mini
+	Size     string        // preset; GEMM: only its shapes, else those of tiny, mini and base; GPU: default base; others: default mini
 	Context  int           // longest piece; 0: the preset's
 	Tokens   int           // T of a plan, rows of a product; 0: the larger of the preset's tokens per step and Context
 	DType    kernel.DType  // kernel.F32 or kernel.BF16: values of activations, and the arithmetic that follows from them
@@ -29,6 +29,8 @@ type Options struct {
 	Memory   string        // Train: as in pretrain; "": auto, 10 GiB at most
 	Duration time.Duration // time to measure; 0: 5 s
 	Seed     uint64
+	GPU      int   // GPU: its index
+	Bytes    int64 // GPU: what a kernel reads and writes in one call; 0: GPUBytes
 	// Report is told about progress: done of total, and what is running. It may be called from another goroutine.
 	Report func(done, total int64, note string)
 	Begun  func() // called once, when everything is made and measuring begins
@@ -50,6 +52,7 @@ type Result struct {
 	Slices      []Slice           `json:"slices"`
 	Kernels     []KernelTime      `json:"kernels,omitempty"` // where the time of steps went, the longest first
 	Bounds      *Bounds           `json:"bounds,omitempty"`
+	Replay      *Replay           `json:"replay,omitempty"` // of a graph, on a GPU
 }
 
 // Machine is where it was measured.
@@ -63,13 +66,15 @@ type Machine struct {
 	OS          string   `json:"os"`
 	Arch        string   `json:"arch"`
 	MemoryBytes int64    `json:"memory_bytes,omitempty"` // that the process may use
+
+	GPU *GPUMachine `json:"gpu,omitempty"`
 }
 
 // Slice sums up the slices of one case.
 type Slice struct {
 	Case        string   `json:"case"`
 	Threads     int      `json:"threads"`
-	Unit        string   `json:"unit"` // of Median and Best: gflops, tokens_per_second, mb_per_second
+	Unit        string   `json:"unit"` // of Median and Best: gflops, tokens_per_second, mb_per_second, launches_per_second
 	Median      float64  `json:"median"`
 	Best        float64  `json:"best_tenth"`
 	ShareOfPeak *float64 `json:"share_of_peak,omitempty"`        // best tenth by best tenth

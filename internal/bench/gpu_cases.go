@@ -1,0 +1,503 @@
+package bench
+
+import (
+	"fmt"
+	"unsafe"
+
+	"github.com/secencoder/secencoder/internal/bf16"
+	"github.com/secencoder/secencoder/internal/cuda"
+	"github.com/secencoder/secencoder/internal/cuda/kernels"
+	"github.com/secencoder/secencoder/internal/device/gpu"
+	"github.com/secencoder/secencoder/internal/kernel"
+	"github.com/secencoder/secencoder/internal/rng"
+)
+
+// alloc takes device memory until the end of the measurement.
+func (b *gpuBench) alloc(bytes int) (cuda.Ptr, error) {
+	p, err := b.dev.Alloc(b.stream, bytes)
+	if err == nil {
+		b.owned = append(b.owned, p)
+	}
+	return p, err
+}
+
+// upload takes device memory for bytes and copies them there.
+func (b *gpuBench) upload(data []byte) (cuda.Ptr, error) {
+	p, err := b.alloc(len(data))
+	if err == nil {
+		err = b.stream.CopyToDevice(p, data)
+	}
+	return p, err
+}
+
+// words uploads int32s as an operand.
+func (b *gpuBench) words(list []int32) (kernel.Buf, error) {
+	p, err := b.upload(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(list))), 4*len(list)))
+	return gpu.Operand(p, 4*len(list), kernel.I32), err
+}
+
+// random uploads n random values in [−0.5, 0.5): products of zeros would draw less power than those of an encoder. A
+// period of 2^20 values is enough for that.
+func (b *gpuBench) random(dtype cuda.Type, n int) (cuda.Ptr, error) {
+	size := 4
+	if dtype == cuda.BF16 {
+		size = 2
+	}
+	period := min(n, 1<<20)
+	stream := rng.NewStream(b.o.Seed, rng.Probe, 0, 0, 0)
+	data := make([]byte, period*size)
+	for i := range period {
+		x := float32(stream.Float64() - 0.5)
+		if dtype == cuda.BF16 {
+			*(*bf16.BF16)(unsafe.Pointer(&data[2*i])) = bf16.FromFloat32(x)
+		} else {
+			*(*float32)(unsafe.Pointer(&data[4*i])) = x
+		}
+	}
+	p, err := b.alloc(n * size)
+	for at := 0; at < n*size && err == nil; at += len(data) {
+		err = b.stream.CopyToDevice(p+cuda.Ptr(at), data[:min(len(data), n*size-at)])
+	}
+	return p, err
+}
+
+// openPeaks makes what everything is held against.
+func (b *gpuBench) openPeaks() error {
+	half := int(b.o.Bytes) / 2
+	from, err := b.random(cuda.F32, half/4)
+	if err != nil {
+		return err
+	}
+	to, err := b.alloc(half)
+	if err != nil {
+		return err
+	}
+	host, err := b.dev.NewHost(half)
+	if err != nil {
+		return err
+	}
+	b.hosts = append(b.hosts, host)
+	copies := func(name string, bytes int, call func() error) {
+		b.peaks[name] = &gpuCase{name: name, unit: "mb_per_second", work: 1e-6 * float64(bytes), call: call}
+	}
+	copies(PeakDeviceCopy, 2*half, func() error { return b.stream.Copy(to, from, half) })
+	copies(PeakToDevice, half, func() error { return b.stream.CopyToDevice(to, host.Bytes()) })
+	copies(PeakToHost, half, func() error { return b.stream.CopyToHost(host.Bytes(), from) })
+
+	// Square matrices that fill the same memory, those of float32 of half the side, which take about as long.
+	side := 16
+	for next := side * 2; 4*next*next <= int(b.o.Bytes) && next <= 8192; next *= 2 {
+		side = next
+	}
+	for name, x := range map[string]struct {
+		of   cuda.Type
+		side int
+	}{PeakHalfProduct: {cuda.BF16, side}, PeakFloatProduct: {cuda.F32, max(16, side/2)}} {
+		p, err := b.product(cuda.Product{M: x.side, N: x.side, K: x.side, TransB: true, In: x.of, Out: x.of, Alpha: 1})
+		if err != nil {
+			return err
+		}
+		b.peaks[name] = b.productCase(name, p, "")
+	}
+	return nil
+}
+
+// product gives a product its matrices.
+func (b *gpuBench) product(p cuda.Product) (*cuda.Product, error) {
+	var err error
+	if p.A, err = b.random(p.In, p.M*p.K); err != nil {
+		return nil, err
+	}
+	if p.B, err = b.random(p.In, p.K*p.N); err != nil {
+		return nil, err
+	}
+	size := 4
+	if p.Out == cuda.BF16 {
+		size = 2
+	}
+	p.C, err = b.alloc(p.M * p.N * size)
+	return &p, err
+}
+
+func (b *gpuBench) productCase(name string, p *cuda.Product, peak string) *gpuCase {
+	return &gpuCase{
+		name: name, unit: "gflops", work: 2e-9 * float64(p.M) * float64(p.N) * float64(p.K), peak: peak,
+		call: func() error { return b.lt.Multiply(b.stream, p) },
+	}
+}
+
+// openProducts makes the three products of each linear layer of the encoder: of the forward pass, and of the gradients
+// of its input and its weights, which are float32 in either arithmetic.
+func (b *gpuBench) openProducts() error {
+	for _, x := range []struct {
+		of   cuda.Type
+		peak string
+	}{{cuda.BF16, PeakHalfProduct}, {cuda.F32, PeakFloatProduct}} {
+		for _, s := range []shape{{b.T, b.E, 3 * b.E}, {b.T, b.E, b.E}, {b.T, b.E, b.I}, {b.T, b.I, b.E}} {
+			for i, p := range []cuda.Product{
+				{M: s.T, N: s.out, K: s.in, TransB: true, Out: x.of},
+				{M: s.T, N: s.in, K: s.out, Out: x.of},
+				{M: s.out, N: s.in, K: s.T, TransA: true, Out: cuda.F32},
+			} {
+				p.In, p.Alpha = x.of, 1
+				full, err := b.product(p)
+				if err != nil {
+					return err
+				}
+				b.cases = append(b.cases, b.productCase(fmt.Sprintf("%s %dx%dx%d %v", products[i], s.T, s.in, s.out, x.of), full, x.peak))
+			}
+		}
+	}
+	return nil
+}
+
+// parts hands out pieces of one stretch of memory, which the kernels share because they take turns. Without memory it
+// only counts.
+type parts struct {
+	base     cuda.Ptr
+	at, most int
+}
+
+func (p *parts) take(dtype kernel.DType, n int) kernel.Buf {
+	bytes := n * dtype.Size()
+	buf := gpu.Operand(p.base+cuda.Ptr(p.at), bytes, dtype)
+	p.at += (bytes + 255) &^ 255
+	p.most = max(p.most, p.at)
+	return buf
+}
+
+// openKernels makes a case of every kernel of the table.
+func (b *gpuBench) openKernels() error {
+	count := &parts{base: 256}
+	if _, err := b.kernelCases(count, true); err != nil {
+		return err
+	}
+	base, err := b.alloc(count.most)
+	if err != nil {
+		return err
+	}
+	if err := b.stream.Fill(base, 0x3c, count.most); err != nil { // 0.0115 in either type
+		return err
+	}
+	list, err := b.kernelCases(&parts{base: base}, false)
+	b.cases = append(b.cases, list...)
+	return err
+}
+
+// start returns the launch of a kernel.
+func (b *gpuBench) start(name string) (*cuda.Launch, error) {
+	if l := b.starts[name]; l != nil {
+		return l, nil
+	}
+	f, err := b.module.Function(name)
+	if err != nil {
+		return nil, err
+	}
+	b.starts[name] = f.NewLaunch()
+	return b.starts[name], nil
+}
+
+// run launches a kernel whose parameters were packed.
+func (b *gpuBench) run(l *cuda.Launch, g kernels.Geometry) error {
+	return l.Run(b.stream, cuda.Grid{X: g.Grid[0], Y: g.Grid[1], Z: g.Grid[2]}, cuda.Grid{X: g.Block[0], Y: g.Block[1], Z: g.Block[2]}, 0)
+}
+
+func ptr(b kernel.Buf) cuda.Ptr { return cuda.Ptr(uintptr(b.Ptr)) }
+
+// maker of cases: each moves about as many bytes a call as was asked for.
+type kernelCases struct {
+	*gpuBench
+	*parts
+	dry  bool
+	list []*gpuCase
+	err  error
+	mp   int
+}
+
+// memory adds a case that memory bounds.
+func (k *kernelCases) memory(name string, bytes int, call func() error) {
+	k.list = append(k.list, &gpuCase{name: name, unit: "mb_per_second", work: 1e-6 * float64(bytes), peak: PeakDeviceCopy, call: call})
+	k.at = 0
+}
+
+// rows returns how many rows of so many bytes fill a call.
+func (k *kernelCases) rows(bytes int) int { return max(8, int(k.o.Bytes)/bytes) }
+
+// header uploads the header of a plan of T tokens whose every n-th token is masked.
+func (k *kernelCases) header(T, every int) kernel.Buf {
+	if k.dry || k.err != nil {
+		return gpu.Operand(256, 4*kernel.HeaderWords(T), kernel.I32)
+	}
+	pack := kernel.Pack{Offsets: offsets(T, min(k.o.Context, T)), Scale: 1, Step: 1, Seed: k.o.Seed}
+	for t := int32(0); t < pack.Offsets[len(pack.Offsets)-1]; t += int32(every) {
+		pack.Masked, pack.Labels = append(pack.Masked, t), append(pack.Labels, 0)
+	}
+	words := make([]int32, kernel.HeaderWords(T))
+	pack.Fill(words, T)
+	buf, err := k.words(words)
+	k.err = err
+	return buf
+}
+
+// ids uploads random rows of a table.
+func (k *kernelCases) ids(T int) kernel.Buf {
+	if k.dry || k.err != nil {
+		return gpu.Operand(256, 4*T, kernel.I32)
+	}
+	stream := rng.NewStream(k.o.Seed, rng.Probe, 1, 0, 0)
+	list := make([]int32, T)
+	for i := range list {
+		list[i] = int32(stream.Float64() * float64(k.V))
+	}
+	buf, err := k.words(list)
+	k.err = err
+	return buf
+}
+
+// kernelCases makes the cases over memory of p; dry only counts that memory.
+func (b *gpuBench) kernelCases(p *parts, dry bool) ([]*gpuCase, error) {
+	k := &kernelCases{gpuBench: b, parts: p, dry: dry, mp: b.dev.Info().Multiprocessors}
+	k.converts()
+	for _, of := range []kernel.DType{kernel.F32, kernel.BF16} {
+		k.norms(of)
+		k.activations(of)
+		k.drops(of)
+		k.embeds(of)
+		k.gathers(of)
+		k.pools(of)
+		k.adds(of)
+		k.layers(of)
+	}
+	k.optimizer()
+	return k.list, k.err
+}
+
+// direct is a case of a kernel that the table does not call by itself.
+func (k *kernelCases) direct(name, entry string, bytes int, g kernels.Geometry, pack func(*cuda.Launch)) {
+	var l *cuda.Launch
+	if !k.dry && k.err == nil {
+		l, k.err = k.start(entry)
+	}
+	k.memory(name, bytes, func() error {
+		pack(l.Reset())
+		return k.run(l, g)
+	})
+}
+
+func (k *kernelCases) converts() {
+	n := k.rows(6) // elements here
+	for _, types := range [][2]kernel.DType{{kernel.F32, kernel.BF16}, {kernel.BF16, kernel.F32}} {
+		name := fmt.Sprintf("convert_%v_%v", types[0], types[1])
+		x, out := k.take(types[0], n), k.take(types[1], n)
+		k.direct(name, name, 6*n, kernels.Elements(n, k.mp), func(l *cuda.Launch) { l.Ptr(ptr(x)).Ptr(ptr(out)).I64(int64(n)) })
+	}
+}
+
+func (k *kernelCases) norms(of kernel.DType) {
+	W, s := k.E, of.Size()
+	vector := func() kernel.Buf { return k.take(kernel.F32, W) }
+	drop := kernel.Dropout{P: 0.1, Site: 1}
+
+	N := k.rows(2*s*W + 8)
+	ln := kernel.LayerNormArgs{Header: k.header(N, 7), X: k.take(of, N*W), Gamma: vector(), Beta: vector(), Out: k.take(of, N*W),
+		Stats: k.take(kernel.F32, 2*N), Rows: kernel.RowsTokens, N: N, W: W, Eps: 1e-7}
+	k.memory(fmt.Sprintf("layer_norm %v", of), N*(2*s*W+8), func() error { k.table.LayerNorm(k.on, &ln); return nil })
+
+	N = k.rows(3*s*W + 8)
+	lg := kernel.LayerNormGradArgs{Header: k.header(N, 7), X: k.take(of, N*W), Stats: k.take(kernel.F32, 2*N), Gamma: vector(), DOut: k.take(of, N*W),
+		DX: k.take(of, N*W), DGamma: vector(), DBeta: vector(), Rows: kernel.RowsTokens, N: N, W: W}
+	k.memory(fmt.Sprintf("layer_norm_grad %v", of), N*(3*s*W+8), func() error { k.table.LayerNormGrad(k.on, &lg); return nil })
+
+	N = k.rows(3*s*W + 8)
+	an := kernel.AddNormArgs{Header: k.header(N, 7), X: k.take(of, N*W), Res: k.take(of, N*W), Gamma: vector(), Beta: vector(), Out: k.take(of, N*W),
+		Stats: k.take(kernel.F32, 2*N), Rows: kernel.RowsTokens, N: N, W: W, Eps: 1e-7, Drop: drop}
+	k.memory(fmt.Sprintf("add_norm %v", of), N*(3*s*W+8), func() error { k.table.AddNorm(k.on, &an); return nil })
+
+	N = k.rows(5*s*W + 8)
+	ag := kernel.AddNormGradArgs{Header: k.header(N, 7), X: k.take(of, N*W), Res: k.take(of, N*W), Stats: k.take(kernel.F32, 2*N), Gamma: vector(),
+		DOut: k.take(of, N*W), DX: k.take(of, N*W), DRes: k.take(of, N*W), DGamma: vector(), DBeta: vector(), Rows: kernel.RowsTokens, N: N, W: W, Drop: drop}
+	k.memory(fmt.Sprintf("add_norm_grad %v", of), N*(5*s*W+8), func() error { k.table.AddNormGrad(k.on, &ag); return nil })
+}
+
+// activations are bias and GELU behind the float32 sums of a product, and the gradient with its column sums.
+func (k *kernelCases) activations(of kernel.DType) {
+	W, s := k.I, of.Size()
+	N := k.rows((4 + 2*s) * W)
+	h, z, bias, out, pre := k.header(N, 7), k.take(kernel.F32, N*W), k.take(kernel.F32, W), k.take(of, N*W), k.take(of, N*W)
+	k.direct(fmt.Sprintf("bias_gelu %v", of), fmt.Sprintf("bias_act_f32_%v", of), N*(4+2*s)*W, kernels.Tiles(N, W, k.mp), func(l *cuda.Launch) {
+		shapeOf(l.Ptr(ptr(h)).Ptr(ptr(z)).Ptr(ptr(bias)).Ptr(ptr(out)).Ptr(ptr(pre)), N, W).I32(int32(kernel.Gelu))
+	})
+	M := k.rows(3 * s * W)
+	h, dY, preM, dZ := k.header(M, 7), k.take(of, M*W), k.take(of, M*W), k.take(of, M*W)
+	partial := k.take(kernel.F32, W*max(1, kernels.Chunks(M, kernels.SumRows)))
+	k.direct(fmt.Sprintf("gelu_grad %v", of), fmt.Sprintf("act_grad_%v_%v", of, of), M*3*s*W, kernels.TileChunks(M, W), func(l *cuda.Launch) {
+		shapeOf(l.Ptr(ptr(h)).Ptr(ptr(dY)).Ptr(ptr(preM)).Ptr(ptr(dZ)).Ptr(ptr(partial)), M, W).I32(int32(kernel.Gelu))
+	})
+}
+
+// shapeOf packs the rows of a value that has one row a token.
+func shapeOf(l *cuda.Launch, N, W int) *cuda.Launch {
+	return l.I32(int32(N)).I32(int32(kernel.RowsTokens)).I32(int32(N)).I32(int32(W))
+}
+
+func (k *kernelCases) drops(of kernel.DType) {
+	W, s := k.E, of.Size()
+	drop := kernel.Dropout{P: 0.1, Site: 2}
+	N := k.rows(2 * s * W)
+	h, x, out := k.header(N, 7), k.take(of, N*W), k.take(of, N*W)
+	k.direct(fmt.Sprintf("dropout %v", of), fmt.Sprintf("dropout_%v_%v", of, of), N*2*s*W, kernels.Tiles(N, W, k.mp), func(l *cuda.Launch) {
+		shapeOf(l.Ptr(ptr(h)).Ptr(ptr(x)).Ptr(0).Ptr(ptr(out)), N, W).U32(drop.Site).U32(drop.Threshold()).F32(drop.Scale())
+	})
+}
+
+func (k *kernelCases) embeds(of kernel.DType) {
+	E, s := k.E, of.Size()
+	T := k.rows((4+s)*E + 4)
+	e := kernel.EmbedArgs{Header: k.header(T, 7), IDs: k.ids(T), Word: k.take(kernel.F32, k.V*E), Out: k.take(of, T*E), E: E}
+	k.memory(fmt.Sprintf("embed %v", of), T*((4+s)*E+4), func() error { k.table.Embed(k.on, &e); return nil })
+
+	T = k.rows(s*E + 4)
+	g := kernel.EmbedGradArgs{Header: k.header(T, 7), IDs: k.ids(T), DOut: k.take(of, T*E), DWord: k.take(kernel.F32, k.V*E), E: E, PadID: 0,
+		Beta: [3]float32{1, 1, 1}}
+	// Of the table the rows that are looked up are read and written.
+	k.memory(fmt.Sprintf("embed_grad %v", of), T*(s*E+4)+8*E*min(T, k.V), func() error { k.table.EmbedGrad(k.on, &g); return nil })
+}
+
+func (k *kernelCases) gathers(of kernel.DType) {
+	W, s := k.E, of.Size()
+	T := k.rows(2 * s * W)
+	g := kernel.GatherArgs{Header: k.header(T, 1), X: k.take(of, T*W), Out: k.take(of, T*W), T: T, W: W}
+	k.memory(fmt.Sprintf("gather %v", of), T*2*s*W, func() error { k.table.Gather(k.on, &g); return nil })
+
+	const every = 7 // about 15 %
+	T = k.rows(s * W)
+	d := kernel.GatherGradArgs{Header: k.header(T, every), DOut: k.take(of, T*W), DX: k.take(of, T*W), T: T, W: W}
+	k.memory(fmt.Sprintf("gather_grad %v", of), (T+T/every)*s*W, func() error { k.table.GatherGrad(k.on, &d); return nil })
+}
+
+func (k *kernelCases) pools(of kernel.DType) {
+	W, s := k.E, of.Size()
+	T := k.rows(s * W)
+	pieces := (T + k.o.Context - 1) / k.o.Context
+	g := kernel.PoolArgs{Header: k.header(T, 7), X: k.take(of, T*W), Out: k.take(kernel.F32, T/2*W), T: T, W: W}
+	k.memory(fmt.Sprintf("pool %v", of), T*s*W+pieces*4*W, func() error { k.table.Pool(k.on, &g); return nil })
+	d := kernel.PoolGradArgs{Header: k.header(T, 7), DOut: k.take(kernel.F32, T/2*W), DX: k.take(of, T*W), T: T, W: W}
+	k.memory(fmt.Sprintf("pool_grad %v", of), T*s*W+pieces*4*W, func() error { k.table.PoolGrad(k.on, &d); return nil })
+}
+
+func (k *kernelCases) adds(of kernel.DType) {
+	n := k.rows(3 * of.Size())
+	a := kernel.AddArgs{A: k.take(of, n), B: k.take(of, n), Out: k.take(of, n), N: n}
+	k.memory(fmt.Sprintf("add %v", of), n*3*of.Size(), func() error { k.table.Add(k.on, &a); return nil })
+}
+
+// layers are whole linear layers with GELU: products with what stands around them.
+func (k *kernelCases) layers(of kernel.DType) {
+	s := shape{k.T, k.E, k.I}
+	peak := PeakFloatProduct
+	if of == kernel.BF16 {
+		peak = PeakHalfProduct
+	}
+	h := k.header(s.T, 7)
+	x, y, pre := k.take(of, s.T*s.in), k.take(of, s.T*s.out), k.take(of, s.T*s.out)
+	w, bias := k.take(kernel.F32, s.in*s.out), k.take(kernel.F32, s.out)
+	packed := kernel.Buf{}
+	if n := k.table.PackedBytes(s.out, s.in, of, false); n > 0 {
+		packed = k.take(kernel.F32, n/4)
+	}
+	l := kernel.LinearArgs{Header: h, X: x, W: w, B: bias, Y: y, Pre: pre, Rows: kernel.RowsTokens, N: s.T, In: s.in, Out: s.out, Act: kernel.Gelu, Packed: packed}
+	g := kernel.LinearGradArgs{Header: h, X: x, W: w, Pre: pre, DY: y, DX: k.take(of, s.T*s.in), DW: k.take(kernel.F32, s.in*s.out), DB: k.take(kernel.F32, s.out),
+		Rows: kernel.RowsTokens, N: s.T, In: s.in, Out: s.out, Act: kernel.Gelu, Packed: packed}
+	g.Work = k.take(kernel.F32, (k.table.WorkBytes(&g)+3)/4)
+	k.at = 0
+	add := func(name string, flop float64, call func() error) {
+		k.list = append(k.list, &gpuCase{name: fmt.Sprintf("%s %dx%dx%d %v", name, s.T, s.in, s.out, of), unit: "gflops", work: flop, peak: peak, call: call})
+	}
+	add("linear with gelu", s.flop(), func() error { k.table.Linear(k.on, &l); return nil })
+	add("linear_grad with gelu", 2*s.flop(), func() error { k.table.LinearGrad(k.on, &g); return nil })
+}
+
+func (k *kernelCases) optimizer() {
+	n := k.rows(28)
+	a := kernel.AdamWArgs{W: k.take(kernel.F32, n), G: k.take(kernel.F32, n), M: k.take(kernel.F32, n), V: k.take(kernel.F32, n), N: n,
+		LR: 1e-4, Beta1: 0.9, Beta2: 0.98, Eps: 1e-6, Decay: 0.01, Clip: 1, Step: 1}
+	k.memory("adamw", 28*n, func() error { k.table.AdamW(k.on, &a); return nil })
+
+	n = k.rows(4)
+	count := kernels.SumPartials(n)
+	g, partial := k.take(kernel.F32, n), k.take(kernel.F32, 2*(count+1))
+	var squares, tree *cuda.Launch
+	if !k.dry && k.err == nil {
+		if squares, k.err = k.start("sum_squares"); k.err == nil {
+			tree, k.err = k.start("sum_tree")
+		}
+	}
+	// The table's call waits for the result.
+	k.memory("sum_squares", 4*n, func() error {
+		if err := k.run(squares.Reset().Ptr(ptr(g)).Ptr(ptr(partial)).I64(int64(n)), kernels.SumBlocks(n, k.mp)); err != nil {
+			return err
+		}
+		return k.run(tree.Reset().Ptr(ptr(partial)).Ptr(ptr(partial)+cuda.Ptr(8*count)).I64(int64(count)), kernels.SumTree())
+	})
+}
+
+// openLaunches makes what the cost of launches and graphs is measured with.
+func (b *gpuBench) openLaunches() error {
+	small := 1024
+	least := 10e-6 // seconds of a kernel
+	x, err := b.alloc(int(b.o.Bytes))
+	if err != nil {
+		return err
+	}
+	l, err := b.start("convert_f32_bf16")
+	if err != nil {
+		return err
+	}
+	mp := b.dev.Info().Multiprocessors
+	convert := func(n int) func() error {
+		return func() error {
+			return b.run(l.Reset().Ptr(x).Ptr(x+cuda.Ptr(4*n)).I64(int64(n)), kernels.Elements(n, mp))
+		}
+	}
+	most := int(b.o.Bytes) / 6
+	small = min(small, most)
+	b.launch.direct = convert(small)
+	add := kernel.AddArgs{A: gpu.Operand(x, 4*small/4, kernel.F32), N: small / 4}
+	add.B, add.Out = add.A, add.A
+	b.launch.table = func() error { b.table.Add(b.on, &add); return nil }
+
+	// The smallest kernel that takes twice what is asked for, so that its own time is that long for certain.
+	n := small
+	for ; 2*n <= most; n *= 2 {
+		c := &gpuCase{name: "convert", call: convert(n), repeat: 20}
+		if err := b.slice(c); err != nil {
+			return err
+		}
+		if err := b.slice(c); err != nil {
+			return err
+		}
+		if c.times[1] >= 2*least {
+			break
+		}
+	}
+	b.launch.kernel = convert(n)
+	capture := func(call func() error) (*cuda.Graph, error) {
+		g, err := b.stream.Capture(func() error {
+			for range graphNodes {
+				if err := call(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err == nil {
+			b.graphs = append(b.graphs, g)
+		}
+		return g, err
+	}
+	if b.launch.graph, err = capture(b.launch.kernel); err != nil {
+		return err
+	}
+	b.launch.small, err = capture(convert(small))
+	return err
+}

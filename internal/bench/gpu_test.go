@@ -1,0 +1,111 @@
+package bench
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/secencoder/secencoder/internal/cuda"
+	"github.com/secencoder/secencoder/internal/cuda/kernels/shim"
+	"github.com/secencoder/secencoder/internal/cuda/standin"
+)
+
+// onStandin lets GPU find the stand-in. Its figures mean nothing; what is tried is that every case runs, on memory of its
+// own, and that the document is whole.
+func onStandin(t *testing.T) *standin.Library {
+	t.Helper()
+	lib := standin.Build(t)
+	shim.Build(t, lib.Path())
+	t.Setenv(cuda.EnvLibrary, lib.Path())
+	return lib
+}
+
+// little is the shortest measurement of a GPU.
+func little() Options {
+	return Options{Size: "tiny", Tokens: 16, Context: 8, Bytes: 24 << 10, Duration: time.Millisecond}
+}
+
+func TestGPUOnStandin(t *testing.T) {
+	lib := onStandin(t)
+	r, err := GPU(t.Context(), little())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.What != "gpu" || r.GFLOPS <= 0 || r.MBPerSecond <= 0 || r.PeakBytes <= 24<<10 || r.ShareOfPeak == nil || *r.ShareOfPeak <= 0 || *r.MedianShare <= 0 {
+		t.Errorf("a result with a gap: %+v", r)
+	}
+	var seen []string
+	for _, s := range r.Slices {
+		if s.Median <= 0 || s.Best < s.Median || s.Runs < leastRuns || s.BestSeconds > s.Seconds || slices.Contains(seen, s.Case) {
+			t.Errorf("a slice with a gap: %+v", s)
+		}
+		if (s.Unit == "launches_per_second") != (s.ShareOfPeak == nil) {
+			t.Errorf("%s: a share without a peak, or the other way round", s.Case)
+		}
+		seen = append(seen, s.Case)
+	}
+	// Every kernel of the image is launched by some case, but for what other kernels stand for.
+	for _, want := range []string{"convert_f32_bf16", "convert_bf16_f32", "layer_norm f32", "layer_norm bf16", "layer_norm_grad f32", "add_norm bf16",
+		"add_norm_grad bf16", "bias_gelu f32", "bias_gelu bf16", "gelu_grad bf16", "dropout bf16", "embed f32", "embed_grad bf16", "gather bf16",
+		"gather_grad f32", "pool bf16", "pool_grad f32", "add f32", "adamw", "sum_squares", "y 16x128x384 bf16", "dx 16x128x512 f32", "dw 16x512x128 bf16",
+		"linear with gelu 16x128x512 bf16", "linear_grad with gelu 16x128x512 f32", "launch from Go"} {
+		if !slices.Contains(seen, want) {
+			t.Errorf("no case %q in %q", want, seen)
+		}
+	}
+	var peaks []string
+	for _, p := range r.Machine.Peaks {
+		if p.Median <= 0 || p.Best < p.Median || p.Slices < leastRuns {
+			t.Errorf("a peak with a gap: %+v", p)
+		}
+		peaks = append(peaks, p.Name+" "+p.Unit)
+	}
+	if want := []string{"device copy GB/s", "host to device GB/s", "device to host GB/s", "bf16 product GFLOP/s", "f32 product GFLOP/s"}; !slices.Equal(peaks, want) {
+		t.Errorf("%q", peaks)
+	}
+	if g := r.Machine.GPU; g == nil || g.Name == "" || g.MemoryBytes <= 0 || g.Multiprocessors <= 0 || !strings.HasPrefix(g.Driver, lib.Path()) || g.CublasLt == "" {
+		t.Errorf("%+v", g)
+	}
+	if k := r.Replay; k == nil || k.Nodes != graphNodes || k.Seconds <= 0 || k.HostSeconds <= 0 || k.SmallSeconds <= 0 {
+		t.Errorf("%+v", k)
+	}
+	if r.Versions["cuda_driver"] == "" || r.Versions["cublaslt"] != "12.4.5" || r.Versions["ptx"] == "" {
+		t.Errorf("%v", r.Versions)
+	}
+	if data, err := json.Marshal(r); err != nil || !strings.Contains(string(data), `"mb_per_second":`) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestGPUFailsWhole: an error in the middle is that error, and all is given back.
+func TestGPUFailsWhole(t *testing.T) {
+	for call, nth := range map[string]int{"cuMemAlloc_v2": 9, "cuModuleLoadDataEx": 2, "cublasLtMatmulAlgoGetHeuristic": 5, "cuStreamBeginCapture_v2": 1, "cuEventElapsedTime": 40} {
+		lib := onStandin(t)
+		lib.Fail(call, nth, 2)
+		if _, err := GPU(t.Context(), little()); err == nil || !strings.Contains(err.Error(), call) {
+			t.Errorf("%s: %v", call, err)
+		}
+	}
+}
+
+func TestGPUAbsent(t *testing.T) {
+	t.Setenv(cuda.EnvLibrary, t.TempDir())
+	if _, err := GPU(t.Context(), little()); err == nil {
+		t.Skip("there is a GPU")
+	} else if !errors.Is(err, cuda.ErrNoDriver) && !errors.Is(err, cuda.ErrNoDevice) {
+		t.Errorf("%v", err)
+	}
+	onStandin(t)
+	o := little()
+	o.GPU = 7
+	if _, err := GPU(t.Context(), o); !errors.Is(err, cuda.ErrNoDevice) {
+		t.Errorf("%v", err)
+	}
+	onStandin(t).Set(standin.Driver, 12000)
+	if _, err := GPU(t.Context(), little()); !errors.Is(err, cuda.ErrDriverTooOld) || !strings.Contains(err.Error(), "need driver 530 (CUDA 12.1) or newer, this one is for CUDA 12.0") {
+		t.Errorf("%v", err)
+	}
+}
