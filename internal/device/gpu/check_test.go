@@ -115,6 +115,30 @@ func TestCheckScript(t *testing.T) {
 			t.Errorf("without a GPU it says %q", out)
 		}
 	}
+	// compute-sanitizer is a script here: what counts is what it says at its end.
+	tool := filepath.Join(folder, "compute-sanitizer", "compute-sanitizer")
+	if err := os.Mkdir(filepath.Dir(tool), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for want, says := range map[string]string{
+		"pass 0 errors":  "echo '========= ERROR SUMMARY: 0 errors'",
+		"pass 0 errors ": "echo '========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)'",
+		"FAIL it found 2: Invalid __global__ read":   "echo '========= Invalid __global__ read of size 4'; echo '========= ERROR SUMMARY: 2 errors'; exit 99",
+		"FAIL exit code 1":                           "echo '========= ERROR SUMMARY: 0 errors'; exit 1",
+		"FAIL it gave no summary":                    "echo ok",
+		"skipped it does not work on this machine: ": "echo '========= Error: Device not supported'; echo '========= ERROR SUMMARY: 1 error'; exit 1",
+	} {
+		if err := os.WriteFile(tool, []byte("#!/bin/sh\n"+says+"\n"), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		code := 0
+		if !strings.HasPrefix(want, "pass") {
+			code = 1 // a step that was skipped is none that passed
+		}
+		if table, out := run(code, here, "run", "--only", "memcheck", folder); !strings.HasPrefix(table["memcheck"], strings.TrimSpace(want)) {
+			t.Errorf("memcheck is %q, want %q:\n%s", table["memcheck"], want, out)
+		}
+	}
 	for _, args := range [][]string{{"fly"}, {"run", "--fast"}, {"run", "--only", "nothing", folder}, {"run", "--out"}, {"run", folder, folder}} {
 		if _, out := run(2, here, args...); !strings.HasPrefix(out, "check: ") {
 			t.Errorf("check %q says %q", args, out)
