@@ -150,6 +150,18 @@ func TestPTXSaysWhatItNeeds(t *testing.T) {
 	}
 }
 
+// GPU support may add 3 MB to the binary; what is not PTX takes about 1 MB of them.
+func TestPTXIsSmall(t *testing.T) {
+	bytes := 0
+	for _, name := range glob(t, "*"+ptx.Extension) {
+		bytes += len(text(t, name))
+	}
+	const limit = 1900 << 10
+	if bytes > limit {
+		t.Errorf("the PTX is %d bytes, the limit %d: compress what is built in", bytes, limit)
+	}
+}
+
 func TestPTXIsOneModuleWithEveryKernel(t *testing.T) {
 	names, err := Names()
 	if err != nil {
