@@ -1,0 +1,624 @@
+"""One peer in a process of its own: it loads, says so, and does what it is asked, a line of JSON for a line of JSON.
+
+    worker.py train|infer|layer|check|longest|peaks --variant df-packed --size base --weights f32|bf16 ...
+
+peers.py starts it. The first line it writes is about itself; then
+
+    {"do": "warm", "context": N, "tokens": T}            makes the batch, compiles, tunes, counts what a step takes
+    {"do": "slice", "context": N, "seconds": S}          measures steps for S seconds, three at least
+    {"do": "check"} {"do": "longest", ...} {"do": "peaks"}
+
+and the answers. {"error": ...} answers what did not run, with "out_of_memory" where that was the reason.
+"""
+
+import argparse
+import contextlib
+import gc
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import models
+import variants
+
+CLIP = 1.0
+# A rate of nought: the work is the same, and every variant keeps the same weights.
+ADAMW = dict(lr=0.0, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
+STEPS = 3  # that a slice has at least
+
+
+class Machine:
+    """The few things that differ between a GPU and the CPU, where this is tried."""
+
+    def __init__(self, device):
+        import torch
+
+        self.torch, self.device, self.cuda = torch, device, device == "cuda"
+
+    def synchronize(self):
+        if self.cuda:
+            self.torch.cuda.synchronize()
+
+    def clocks(self, marks):
+        """Runs the functions in turn and returns their times, without waiting between them: [function] -> seconds, a
+        function that is called later."""
+        if not self.cuda:
+            times = []
+            for f in marks:
+                start = time.perf_counter()
+                f()
+                times.append(time.perf_counter() - start)
+            return lambda: times
+        events = [self.torch.cuda.Event(enable_timing=True) for _ in range(len(marks) + 1)]
+        events[0].record()
+        for f, e in zip(marks, events[1:]):
+            f()
+            e.record()
+        return lambda: [a.elapsed_time(b) / 1e3 for a, b in zip(events, events[1:])]
+
+    def clock(self, f):
+        """Seconds of one call, waiting for it."""
+        self.synchronize()
+        start = time.perf_counter()
+        f()
+        self.synchronize()
+        return time.perf_counter() - start
+
+    def forget(self):
+        gc.collect()
+        if self.cuda:
+            self.torch.cuda.empty_cache()
+
+    def reset_peak(self):
+        if self.cuda:
+            self.torch.cuda.reset_peak_memory_stats()
+
+    def peak(self):
+        """Most bytes of tensors at a time, and of what the allocator held for them. On the CPU, the process's peak."""
+        if self.cuda:
+            return self.torch.cuda.max_memory_allocated(), self.torch.cuda.max_memory_reserved()
+        with open("/proc/self/status") as f:
+            held = next(int(l.split()[1]) * 1024 for l in f if l.startswith("VmHWM"))
+        return held, held
+
+    def autocast(self, on):
+        return self.torch.autocast(self.device, self.torch.bfloat16) if on else contextlib.nullcontext()
+
+
+def out_of_memory(e):
+    import torch
+
+    return isinstance(e, torch.OutOfMemoryError) or "out of memory" in str(e).lower()
+
+
+def first_line(e):
+    lines = [l.strip() for l in str(e).splitlines() if l.strip()]
+    return f"{type(e).__name__}: {lines[0][:300] if lines else ''}"
+
+
+def full_pieces(tokens, context):
+    return [context] * max(1, tokens // context)
+
+
+def mixed_pieces(tokens, context, seed=0):
+    """Lengths from context/64 to context, each doubling of the length as likely as another, until the tokens are full."""
+    import random
+
+    r, lengths = random.Random(seed), [context]
+    while sum(lengths) < tokens:
+        lengths.append(min(int(context / 64 ** r.random()), tokens - sum(lengths)))
+    return [n for n in lengths if n > 0]
+
+
+class Training:
+    """Steps of training: forward with dropout, loss of 15 % of the tokens, backward, clipping of the norm, fused AdamW."""
+
+    labels = 0.15
+
+    def __init__(self, a, m):
+        import torch
+
+        self.a, self.m = a, m
+        self.autocast = a.weights == "f32"
+        dtype = torch.bfloat16 if a.weights == "bf16" else torch.float32
+        self.model = models.build(a.size, a.device, dtype, dropout=0.1).train()
+        self.loss, self.settings = variants.prepare_training(a.variant, self.model, a.device, full=a.pieces == "full")
+        self.params = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.params, **ADAMW, fused=True)
+        self.kept = None
+
+    def batch(self, tokens, context):
+        lengths = (full_pieces if self.a.pieces == "full" else mixed_pieces)(tokens, context)
+        return variants.Batch(models.config(self.a.size), lengths, self.a.device)
+
+    def step(self, b):
+        import torch
+
+        with self.m.autocast(self.autocast):
+            loss = self.loss(b)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.params, CLIP)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss
+
+    def parts(self, b):
+        return {"step": lambda: self.step(b)}
+
+    def drop(self):
+        """What an interrupted step left behind."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def work(self, b):
+        return {"step": 3 * models.forward_flop(models.config(self.a.size), b.lengths, b.masked)}
+
+    def proof(self, b):
+        """The loss and the norm of its gradient with dropout off, to be compared with eager's: the launches and the shape
+        are those that are measured."""
+        import torch
+
+        self.model.eval()
+        with self.m.autocast(self.autocast):
+            loss = self.loss(b)
+        loss.backward()
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.params if p.grad is not None])
+        self.drop()
+        self.model.train()
+        return [float(loss), float(norm)]
+
+    def tensors(self):
+        yield from self.params
+        for state in self.optimizer.state.values():
+            yield from (x for x in state.values() if hasattr(x, "data") and x.numel() > 1)
+
+    def park(self):
+        """Gives the device's memory back to the others: weights and moments wait in the host's."""
+        import torch
+
+        tensors = list(self.tensors())
+        if self.kept is None or len(self.kept) != len(tensors):
+            self.kept = [torch.empty(t.shape, dtype=t.dtype, pin_memory=self.m.cuda) for t in tensors]
+        for t, host in zip(tensors, self.kept):
+            host.copy_(t.data, non_blocking=True)
+        self.m.synchronize()
+        for t, host in zip(tensors, self.kept):
+            t.data = host
+
+    def unpark(self):
+        for t in self.tensors():
+            t.data = t.data.to(self.a.device, non_blocking=True, copy=True)
+        self.m.synchronize()
+
+
+class Inference:
+    """The encoder's output over a batch; weights of bf16."""
+
+    labels = 0
+
+    def __init__(self, a, m):
+        import torch
+
+        self.a, self.m = a, m
+        self.model = models.build(a.size, a.device, torch.bfloat16 if a.weights == "bf16" else torch.float32, heads=False).eval()
+        self.hidden, self.settings = variants.prepare_inference(a.variant, self.model, a.device, a.contexts)
+
+    def batch(self, tokens, context):
+        return variants.Batch(models.config(self.a.size), full_pieces(tokens, context), self.a.device)
+
+    def step(self, b):
+        import torch
+
+        with torch.inference_mode():
+            out = self.hidden(b)
+            return out.view(len(b.lengths), b.n, -1).mean(1)
+
+    def parts(self, b):
+        return {"step": lambda: self.step(b)}
+
+    def drop(self):
+        pass
+
+    def proof(self, b):
+        """A few values of the first and of the last vector, to be compared with eager's."""
+        out = self.step(b).float()
+        return out[0, :16].tolist() + out[-1, :16].tolist()
+
+    def work(self, b):
+        return {"step": models.forward_flop(models.config(self.a.size), b.lengths, 0)}
+
+    def park(self):
+        pass
+
+    unpark = park
+
+
+class Layer:
+    """One layer's attention, forward as in training and backward: alone with its operands given ("attention"), and with
+    the projections that make them ("layer"). Weights and activations of bf16."""
+
+    def __init__(self, a, m):
+        self.a, self.m, self.made, self.settings = a, m, {}, {}
+
+    def batch(self, tokens, context):
+        return variants.Batch(models.config(self.a.size), full_pieces(tokens, context), self.a.device)
+
+    def parts(self, b):
+        import torch
+
+        if b.n not in self.made:
+            self.made.clear()  # compiled code and tuning stay; tensors of another context need not
+            for name, projected in (("attention", True), ("layer", False)):
+                run, leaves, settings = variants.attention(self.a.variant, self.a.size, b, self.a.device, torch.bfloat16, projected)
+                self.settings.update(settings)
+                self.made.setdefault(b.n, {})[name] = (run, leaves)
+        parts, held = {}, {}
+        for name, (run, leaves) in self.made[b.n].items():
+            def forward(name=name, run=run):
+                held[name] = run()
+
+            def backward(name=name, leaves=leaves):
+                out = held.pop(name)
+                for x in leaves:
+                    x.grad = None
+                out.backward(self.gradient(out))
+
+            parts[f"{name} forward"], parts[f"{name} backward"] = forward, backward
+        return parts
+
+    def gradient(self, out):
+        import torch
+
+        key = ("gradient", tuple(out.shape))
+        if key not in self.made:
+            self.made[key] = torch.randn_like(out)
+        return self.made[key]
+
+    def drop(self):
+        self.made.clear()
+
+    def proof(self, b):
+        return None
+
+    def work(self, b):
+        c = models.config(self.a.size)
+        forward, backward = (sum(models.attention_flop(c, n)[i] for n in b.lengths) for i in (0, 1))
+        projections = models.projection_flop(c, b.tokens)
+        return {"attention forward": forward, "attention backward": backward, "layer forward": forward + projections,
+                "layer backward": backward + 2 * projections}
+
+    def park(self):
+        pass
+
+    unpark = park
+
+
+class Steps:
+    """Answers "warm" and "slice" for one of the three above."""
+
+    def __init__(self, a, m):
+        self.a, self.m = a, m
+        self.kind = dict(train=Training, infer=Inference, layer=Layer)[a.what](a, m)
+        self.batches, self.seconds = {}, {}
+
+    def warm(self, context, tokens):
+        """Finds the most tokens a step up to the given ones that memory allows, halving them."""
+        import torch
+
+        begin = time.perf_counter()
+        self.kind.unpark()
+        while True:
+            try:
+                b = self.kind.batch(tokens, context)
+                # Compiled code would be compiled once more for this; "check" holds that it is right.
+                proof = None if self.a.variant.compiled else self.kind.proof(b)
+                parts = self.kind.parts(b)
+                for _ in range(2):  # the second: what the first compiled and made is there
+                    for f in parts.values():
+                        f()
+                self.m.synchronize()
+                seconds = sum(self.m.clock(f) for f in parts.values())
+                break
+            except Exception as e:
+                if not out_of_memory(e) or tokens <= context:
+                    raise
+                del e
+                parts = b = None
+                self.kind.drop()
+                self.m.forget()
+                tokens //= 2
+        self.batches[context], self.seconds[context] = b, seconds
+        settings = dict(self.kind.settings)
+        if self.a.variant.compiled:
+            from torch._dynamo.utils import counters
+
+            settings["graphs"] = counters["stats"]["unique_graphs"]
+            settings["graph_breaks"] = [l.strip().splitlines()[0][:200] for l in counters["graph_break"]]
+        parts = None
+        self.kind.park()
+        self.m.forget()
+        return dict(tokens=b.tokens, pieces=len(b.lengths), labels=b.masked, seconds=seconds, settings=settings,
+                    work=self.kind.work(b), proof=proof, warm_seconds=time.perf_counter() - begin, torch=torch.__version__)
+
+    def slice(self, requests):
+        """Measures the contexts one after the other, so that weights come and go once."""
+        self.kind.unpark()
+        answers = []
+        for r in requests:
+            b = self.batches[r["context"]]
+            parts = self.kind.parts(b)
+            for f in parts.values():
+                f()
+            self.m.synchronize()
+            self.m.reset_peak()
+            count = max(STEPS, int(r["seconds"] / self.seconds[r["context"]]))
+            clocks = [self.m.clocks(list(parts.values())) for _ in range(count)]
+            self.m.synchronize()
+            times = list(zip(*(c() for c in clocks)))
+            peak, reserved = self.m.peak()
+            answers.append(dict(context=r["context"], times=dict(zip(parts, times)), peak_bytes=peak, reserved_bytes=reserved))
+            parts = None
+            self.kind.drop()
+            self.m.forget()
+        self.kind.park()
+        self.m.forget()
+        return answers
+
+
+def longest(a, m, request, tell):
+    """One piece of 2^k tokens, doubled until something refuses, then one and a half times the last that ran. Each
+    length that ran is told at once, so that a crash loses no answer."""
+    kind = (Training if a.what == "longest-train" else Inference)(a, m)
+    length, ran, refused, predicted = request["first"], 0, None, 0
+    while refused is None and length <= request["last"]:
+        if predicted > request["seconds"]:
+            refused = dict(error=f"a step was expected to take {predicted:.0f} s", out_of_memory=False)
+            break
+        refused, seconds = try_length(kind, m, length, tell)
+        if refused is None:
+            ran, predicted, length = length, 4 * seconds, 2 * length
+    if refused and refused["out_of_memory"] and ran:
+        again, _ = try_length(kind, m, ran * 3 // 2, tell)
+        ran = ran if again else ran * 3 // 2
+    return dict(longest=ran, refused=refused)
+
+
+def try_length(kind, m, length, tell):
+    try:
+        b = kind.batch(length, length)
+        f = kind.parts(b)["step"]
+        f()
+        m.synchronize()
+        m.reset_peak()
+        seconds = min(m.clock(f) for _ in range(2))
+        peak, reserved = m.peak()
+        tell(dict(length=length, seconds=seconds, peak_bytes=peak, reserved_bytes=reserved))
+        return None, seconds
+    except Exception as e:
+        traceback.print_exc()
+        return dict(error=first_line(e), out_of_memory=out_of_memory(e), length=length), 0
+    finally:
+        b = f = None
+        kind.drop()
+        m.forget()
+
+
+def check(a, m):
+    """The variant against HuggingFace's eager code in float64: relative errors of the encoder's output, and of the
+    gradients of all parameters together and of the worst one, on full and on mixed pieces. Dropout is off. The bf16
+    rows hold eager's own error too: that is what bf16 costs."""
+    import torch
+
+    c = models.config(a.size, dropout=0, layers=a.layers)
+    results = []
+    for pieces in ("full", "mixed"):
+        lengths = [a.check_length] * 2 if pieces == "full" else [a.check_length, a.check_length * 2 // 3, a.check_length // 8]
+        b = variants.Batch(c, lengths, a.device)
+        want = gradients(variants.parse("eager"), a, m, b, torch.float64, False)
+        for name, dtype, autocast in (("f32", torch.float32, False), ("autocast", torch.float32, True), ("bf16", torch.bfloat16, False)):
+            row = dict(pieces=pieces, dtype=name)
+            if name != "f32" and os.environ.get("TRITON_INTERPRET"):
+                results.append(row | dict(skipped="Triton's interpreter has no bf16 arithmetic"))
+                continue
+            try:
+                row |= errors(gradients(a.variant, a, m, b, dtype, autocast), want)
+                if name != "f32" and a.variant.name != "eager":
+                    row["eager"] = errors(gradients(variants.parse("eager"), a, m, b, dtype, autocast), want)
+                if pieces == "full" and not autocast:
+                    row["inference"] = inference_error(a, m, b, dtype, want)
+                row["right"] = right(row)
+            except Exception as e:
+                traceback.print_exc()
+                row |= dict(error=first_line(e), right=False)
+            results.append(row)
+    return results
+
+
+def right(row):
+    """float32 may hold products of TF32 (2^-11 each, both operands). bf16 may lose three times what eager loses."""
+    limits = {k: 2.0**-9 if row["dtype"] == "f32" else 3 * row.get("eager", row)[k] + 2.0**-12 for k in ("output", "gradients", "worst")}
+    own = {k: row[k] for k in limits}
+    if "inference" in row:
+        own["inference"], limits["inference"] = row["inference"], limits["output"]
+    return all(own[k] <= limits[k] for k in own)  # NaN is not
+
+
+def checked_model(a, dtype, heads):
+    """The same weights whatever the dtype, none of them at the value that hides an error."""
+    import torch
+
+    model = models.build(a.size, a.device, torch.float32, heads=heads, dropout=0, layers=a.layers)
+    g = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, p in sorted(model.named_parameters(), key=lambda x: x[0].removeprefix("deberta.")):
+            if name.startswith("cls."):
+                continue
+            p.add_((torch.rand(p.shape, generator=g) - 0.5).to(p) * (0.2 if p.dim() == 1 else 0.1))
+    return model.to(dtype)
+
+
+def gradients(v, a, m, b, dtype, autocast):
+    import torch
+
+    model = checked_model(a, dtype, True).train()
+    captured = {}
+    loss, _ = variants.prepare_training(v, model, a.device, full=b.full)
+    # What enters the head is the encoder's output.
+    model.cls.register_forward_pre_hook(lambda module, args: captured.update(hidden=args[0]))
+    with m.autocast(autocast):
+        value = loss(b)
+    value.backward()
+    hidden = captured["hidden"].detach().double()
+    rows = hidden[b.real] if hidden.dim() == 3 else hidden
+    names = dict(model.named_parameters())
+    return rows, {n: p.grad.double() for n, p in names.items() if p.grad is not None}
+
+
+def errors(got, want):
+    import torch
+
+    def relative(x, y):
+        return float((x - y).norm() / y.norm())
+
+    (rows, grads), (wanted, reference) = got, want
+    if set(grads) != set(reference):
+        raise RuntimeError(f"gradients of other parameters: {sorted(set(grads) ^ set(reference))[:3]}")
+    together = lambda g: torch.cat([g[n].flatten() for n in sorted(reference)])
+    # A gradient that is nearly zero is compared with a thousandth of the largest instead.
+    floor = 1e-3 * max(float(g.norm()) for g in reference.values())
+    each = {n: float((grads[n] - g).norm()) / max(float(g.norm()), floor) for n, g in reference.items()}
+    worst = max(each, key=lambda n: each[n] if each[n] == each[n] else float("inf"))
+    return dict(output=relative(rows, wanted), gradients=relative(together(grads), together(reference)), worst=each[worst],
+                worst_name=worst)
+
+
+def inference_error(a, m, b, dtype, want):
+    import torch
+
+    model = checked_model(a, dtype, False).eval()
+    hidden, _ = variants.prepare_inference(a.variant, model, a.device, [b.n])
+    with torch.inference_mode():
+        rows = hidden(b).double().reshape(b.tokens, -1)
+    return float((rows - want[0]).norm() / want[0].norm())
+
+
+def peaks(a, m, request):
+    """What PyTorch reaches on this machine, once around: products of the encoder's shapes in bf16 and in float32 with
+    TF32 off, and copies. FLOP/s and bytes/s (read and written)."""
+    import torch
+
+    out = {}
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+    def measure(name, f, work, unit):
+        f()
+        once = m.clock(f)
+        count = max(STEPS, int(request["seconds"] / max(once, 1e-7)))
+        clocks = [m.clocks([f]) for _ in range(count)]
+        m.synchronize()
+        times = sorted(c()[0] for c in clocks)
+        out[name] = dict(rate=work / times[len(times) // 2], unit=unit, runs=count)
+
+    for dtype, name in ((torch.bfloat16, "bf16"), (torch.float32, "f32")):
+        shapes = request["shapes"]
+        for t, n, k in shapes:  # y[t,n] = x[t,k] w[n,k]' + b
+            x, w, bias, dy = (torch.randn(s, device=a.device, dtype=dtype) for s in ((t, k), (n, k), (n,), (t, n)))
+            flop = 2 * t * n * k
+            measure(f"{name} y {t}x{k}x{n}", lambda: torch.nn.functional.linear(x, w, bias), flop, "FLOP/s")
+            measure(f"{name} dx {t}x{k}x{n}", lambda: dy @ w, flop, "FLOP/s")
+            measure(f"{name} dw {t}x{k}x{n}", lambda: dy.T @ x, flop, "FLOP/s")
+            del x, w, bias, dy
+            m.forget()
+    for size in request["copies"]:
+        source = torch.randint(0, 255, (size,), dtype=torch.uint8, device=a.device)
+        target = torch.empty_like(source)
+        measure(f"copy {size >> 20} MiB", lambda: target.copy_(source), 2 * size, "byte/s")
+        if m.cuda:
+            host = torch.empty(size, dtype=torch.uint8, pin_memory=True)
+            measure(f"to the device {size >> 20} MiB", lambda: target.copy_(host, non_blocking=True), size, "byte/s")
+            measure(f"to the host {size >> 20} MiB", lambda: host.copy_(source, non_blocking=True), size, "byte/s")
+        del source, target
+        m.forget()
+    return out
+
+
+def versions():
+    import importlib.metadata as meta
+
+    found = {"python": sys.version.split()[0]}
+    for name in ("torch", "triton", "transformers", "disentangled-flash", "flashdeberta", "einops", "numpy"):
+        with contextlib.suppress(meta.PackageNotFoundError):
+            found[name] = meta.version(name)
+    return found
+
+
+def about(a, m):
+    import torch
+
+    me = dict(versions=versions(), cuda=torch.version.cuda)
+    if m.cuda:
+        p = torch.cuda.get_device_properties(0)
+        me["gpu"] = dict(name=p.name, capability=f"{p.major}.{p.minor}", memory=p.total_memory, multiprocessors=p.multi_processor_count)
+        with contextlib.suppress(ImportError):
+            me["profile"] = variants.profile_match()
+    return me
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("what", choices=["train", "infer", "layer", "check", "longest-train", "longest-infer", "peaks"])
+    p.add_argument("--variant", type=variants.parse, default="eager")
+    p.add_argument("--size", choices=list(models.SIZES), default="base")
+    p.add_argument("--weights", choices=["f32", "bf16"], default="bf16", help="f32: products in bf16 by autocast")
+    p.add_argument("--pieces", choices=["full", "mixed"], default="full")
+    p.add_argument("--contexts", type=lambda s: [int(x) for x in s.split(",")], default=[])
+    p.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    p.add_argument("--layers", type=int, help="of the model of check")
+    p.add_argument("--check-length", type=int, default=640)
+    a = p.parse_args()
+    # What libraries print goes to stderr; the real stdout carries answers only.
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def tell(document):
+        print(json.dumps(document), file=out, flush=True)
+
+    try:
+        if a.device == "cpu" and a.variant.name == "flashdeberta":
+            variants.interpret()
+        m = Machine(a.device)
+        if m.cuda and not m.torch.cuda.is_available():
+            raise RuntimeError("PyTorch sees no GPU here; --device cpu is for trials")
+        if a.device == "cpu":
+            m.torch.set_num_threads(2)
+        steps = Steps(a, m) if a.what in ("train", "infer", "layer") else None
+        tell(about(a, m))
+    except Exception as e:
+        traceback.print_exc()
+        tell(dict(error=first_line(e), out_of_memory=out_of_memory(e)))
+        return
+    for line in sys.stdin:
+        r = json.loads(line)
+        try:
+            if r["do"] == "warm":
+                tell(steps.warm(r["context"], r["tokens"]))
+            elif r["do"] == "slice":
+                tell(dict(slices=steps.slice(r["contexts"])))
+            elif r["do"] == "check":
+                tell(dict(checks=check(a, m)))
+            elif r["do"] == "longest":
+                tell(longest(a, m, r, tell))
+            elif r["do"] == "peaks":
+                tell(dict(peaks=peaks(a, m, r)))
+            else:
+                raise ValueError(f"asked to {r['do']}")
+        except Exception as e:
+            traceback.print_exc()
+            tell(dict(error=first_line(e), out_of_memory=out_of_memory(e)))
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+    main()
