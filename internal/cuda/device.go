@@ -186,9 +186,9 @@ func (d *Device) Close() error {
 	if err != nil {
 		errs = append(errs, d.lose(err))
 	} else {
-		errs = append(errs, d.freeAll())
-		leave()
+		defer leave()
 	}
+	errs = append(errs, d.freeAll())
 	if err := d.drv.release(d.device); err != nil {
 		errs = append(errs, d.note(err))
 	}
@@ -196,7 +196,8 @@ func (d *Device) Close() error {
 	return join(errs...)
 }
 
-// freeAll frees what is still open, users before what they use, and says what it was.
+// freeAll frees what is still open, users before what they use, and says what it was. What is left on a lost device goes
+// with its context.
 func (d *Device) freeAll() error {
 	var errs []error
 	if d.lost.Load() == nil {

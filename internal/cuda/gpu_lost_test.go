@@ -69,3 +69,28 @@ func lost(t *testing.T, drv *cuda.Driver) {
 	}
 	need(t, l.Close())
 }
+
+// A context that cannot even be entered to be closed: Close says so once, and what was on it is closed with it.
+func TestCloseWithoutContext(t *testing.T) {
+	lib := standin.Build(t)
+	drv := get[*cuda.Driver](t)(cuda.Load(cuda.Options{Library: lib.Path()}))
+	d := get[*cuda.Device](t)(drv.Open(0, cuda.DeviceOptions{}))
+	s, h := get[*cuda.Stream](t)(d.NewStream()), get[*cuda.Host](t)(d.NewHost(64))
+	m, f := toys(t, d, "standin_nothing")
+	l := f.NewLaunch()
+	lib.Fail("cuCtxSetCurrent", 1, 201)
+	err := d.Close()
+	if !errors.Is(err, cuda.ErrDeviceLost) || strings.Count(err.Error(), "cuCtxSetCurrent") != 1 {
+		t.Errorf("close: %v, want the error of cuCtxSetCurrent once", err)
+	}
+	for _, c := range []interface{ Close() error }{s, h, l, m, d} {
+		need(t, c.Close())
+	}
+	if err := l.Reset().Ptr(0).Run(s, cuda.Grid{X: 1}, cuda.Grid{X: 1}, 0); !errors.Is(err, cuda.ErrClosed) {
+		t.Errorf("a launch after Close: %v", err)
+	}
+	if h.Bytes() != nil {
+		t.Error("host memory of the closed device still has bytes")
+	}
+	_ = lib.Leaks() // what the context held went with it
+}
