@@ -100,7 +100,7 @@ func checkConfig(dir string) error {
 	}
 	above, _, _ := strings.Cut(string(text), seal)
 	if !bytes.Equal(text, sealed(above)) {
-		return fmt.Errorf("%s: %w: it does not end with the SHA-256 of its lines (changed by hand, or cut short?)", path, ErrDamaged)
+		return fmt.Errorf("%s: %w: it does not end with the SHA-256 of its lines (changed by hand, or cut short? the settings of a run stay as they were)", path, ErrDamaged)
 	}
 	return nil
 }

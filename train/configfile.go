@@ -53,6 +53,7 @@ func parseConfig(text []byte) (c configFile, err error) {
 			c, err = configFile{}, usagef("not readable as YAML: %v", r)
 		}
 	}()
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")) // Windows editors begin with it
 	if len(bytes.TrimSpace(text)) == 0 {
 		return c, nil
 	}

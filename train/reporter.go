@@ -99,7 +99,7 @@ func (p *Plan) Lines() []string {
 		steps = fmt.Sprintf("steps %s to %s", units.Count(p.Done+1), units.Count(p.Steps))
 	}
 	return []string{
-		fmt.Sprintf("model %s: %d layers × %d, %s parameters, vocabulary %s", p.Size, p.Layers, p.Hidden,
+		fmt.Sprintf("%s: %d layers × %d, %s parameters, vocabulary %s", strings.TrimSpace("model "+p.Size), p.Layers, p.Hidden,
 			units.Count(p.Parameters), units.Count(p.Vocabulary)),
 		fmt.Sprintf("data: %s documents, %s tokens", units.Count(p.Documents), units.Count(p.TrainTokens)),
 		fmt.Sprintf("memory %s, recomputation %s; kernels %s on %d threads (%s)", memory, p.Recompute, p.Kernels, p.Threads, p.KernelsReason),

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -122,6 +123,46 @@ func TestResumeCutsWhatLiesBehind(t *testing.T) {
 	sameFolder(t, whole, out, clockFree)
 	if a, b := untimed(t, whole), untimed(t, out); a != b {
 		t.Errorf("metrics.csv differs:\n%s\n%s", a, b)
+	}
+}
+
+// What somebody took out of a run folder is told; a changed config.yaml is refused before anything is written.
+func TestResumeTellsWhatIsGone(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "run")
+	o := small(t, out, 9)
+	mustRun(t, o)
+	steps, err := checkpoints(out)
+	if err != nil || len(steps) < 2 {
+		t.Fatalf("checkpoints %v, %v", steps, err)
+	}
+	for _, gone := range []string{filepath.Join(checkpointsName, stepPrefix+strconv.Itoa(steps[len(steps)-1])), metricsName, curvesName} {
+		if err := os.RemoveAll(filepath.Join(out, gone)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(out, configName)
+	config, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, bytes.Replace(config, []byte("mask_rate: 0.15"), []byte("mask_rate: 0.55"), 1), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	resume := o
+	resume.Settings, resume.Out, resume.Resume = Settings{}, out, true
+	if _, err := Run(context.Background(), resume); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), configName) {
+		t.Fatalf("a changed %s: %v", configName, err)
+	}
+	if err := os.WriteFile(path, config, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	var told bytes.Buffer
+	resume.Reporter = &TextReporter{W: &told}
+	mustRun(t, resume)
+	for _, want := range []string{"metrics.csv has 0 of the", "tb is gone"} {
+		if !strings.Contains(told.String(), want) {
+			t.Errorf("the report does not say %q:\n%s", want, told.String())
+		}
 	}
 }
 

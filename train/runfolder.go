@@ -76,6 +76,9 @@ func inspectRun(out string) (runStatus, error) {
 	if err != nil {
 		return st, fmt.Errorf("%w: %s", ErrDamaged, err) // the run's file, not what was asked for: no ErrUsage
 	}
+	if err := checkConfig(out); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return st, err
+	}
 	f.fill(&st.config)
 	if err := errors.Join(st.config.check(), st.config.checkSteps()); err != nil {
 		return st, fmt.Errorf("%s: %w: %s", path, ErrDamaged, err)

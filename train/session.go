@@ -1,9 +1,11 @@
 package train
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -187,6 +189,9 @@ func (s *session) settings() error {
 	s.given.fill(&s.c)
 	if err := s.c.check(); err != nil {
 		return err
+	}
+	if d := s.o.Settings.DecaySteps; d != nil && s.c.Schedule != "wsd" { // a settings file may be another run's, which has it
+		return usagef("--decay-steps %d: only --schedule wsd has a final decay, %s has none", *d, s.c.Schedule)
 	}
 	if m := s.modelConfig; m.PositionBiasedInput && s.c.Context > m.MaxPositionEmbeddings {
 		return usagef("--context %d: the model has absolute positions for %d tokens (max_position_embeddings)", s.c.Context, m.MaxPositionEmbeddings)
@@ -391,6 +396,9 @@ func (s *session) start() (err error) {
 			return err
 		}
 	}
+	if err := os.MkdirAll(s.path(checkpointsName), 0o777); err != nil {
+		return err
+	}
 	if err := s.sweep(); err != nil {
 		return err
 	}
@@ -404,11 +412,29 @@ func (s *session) start() (err error) {
 	if s.evals, err = createTable(s.path(evalName), evalColumns, evaluated); err != nil {
 		return err
 	}
+	if err := s.remarkLost(); err != nil {
+		return err
+	}
 	if s.curves, err = createEvents(s.path(curvesName), s.st.Step+1, time.Now); err != nil {
 		return err
 	}
 	if s.saved > 0 {
 		return s.pointers()
+	}
+	return nil
+}
+
+// remarkLost says so where somebody removed what an earlier part of the run had written of its steps.
+func (s *session) remarkLost() error {
+	text, err := os.ReadFile(s.path(metricsName))
+	if err != nil {
+		return err
+	}
+	if rows := bytes.Count(text, []byte("\n")) - 1; rows < s.st.Step {
+		s.report.Remark(fmt.Sprintf("%s has %d of the %d steps done so far: somebody removed the others", s.path(metricsName), rows, s.st.Step))
+	}
+	if _, err := os.Stat(s.path(curvesName)); errors.Is(err, fs.ErrNotExist) && s.st.Step > 0 {
+		s.report.Remark(fmt.Sprintf("%s is gone: the curves begin anew at step %d", s.path(curvesName), s.st.Step+1))
 	}
 	return nil
 }
