@@ -23,9 +23,17 @@ type Candidate struct {
 	Probability float64 `json:"probability"` // softmax over the whole vocabulary
 }
 
+// NoMaskError says that a text has no mask token, which FillMask needs.
+type NoMaskError struct {
+	Token string // how the tokenizer writes it: "[MASK]", "<mask>"
+}
+
+// Error returns the sentence.
+func (e *NoMaskError) Error() string { return "the text has no " + e.Token }
+
 // FillMask returns the top candidates of every [MASK] in text, most probable first, equal ones by ascending id. Only
 // here special strings in the text are special tokens; [MASK] takes the spaces before it, so that a token with a leading
-// space may stand there. A text without [MASK], a model without MLM head, and a length that Embed refuses are errors.
+// space may stand there. A text without [MASK] (a *NoMaskError), a model without MLM head, and a length that Embed refuses are errors.
 //
 // Source: FillMaskPipeline, transformers 5.23.0.
 func (e *Encoder) FillMask(ctx context.Context, text string, top int) ([]Mask, error) {
@@ -57,7 +65,7 @@ func (e *Encoder) FillMask(ctx context.Context, text string, top int) ([]Mask, e
 		}
 	}
 	if len(b.Masked) == 0 {
-		return nil, fmt.Errorf("the text has no %s", e.folder.Tokenizer.Token(mask))
+		return nil, &NoMaskError{Token: e.folder.Tokenizer.Token(mask)}
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err

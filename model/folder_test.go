@@ -1,11 +1,13 @@
 package model
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -252,6 +254,51 @@ func TestSlot0(t *testing.T) {
 	defer f.Close()
 	if w, h := f.Params.Weight(relName), f.Config.HiddenSize; fmt.Sprint(w[:h]) != fmt.Sprint(w[h:2*h]) {
 		t.Error("the exported table still has an untrained row")
+	}
+}
+
+// HF pads the embeddings of some models beyond their vocabulary. Such a folder is imported, exported and read again.
+func TestPaddedVocabulary(t *testing.T) {
+	from := copyFolder(t, hfFolder("legacy"))
+	f, err := ReadFolder(from, ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := f.Config
+	wide, padded := c.HiddenSize, c.VocabSize+24
+	var all []NamedTensor
+	for _, x := range f.Params.Tensors() {
+		shape, w := slices.Clone(x.Shape), f.Params.Weight(x.Name)
+		if shape[0] == c.VocabSize {
+			w = append(slices.Clone(w), make([]float32, 24*len(w)/c.VocabSize)...)
+			shape[0] = padded
+		}
+		all = append(all, NamedTensor{x.Name, shape, w})
+	}
+	if err := saveTensors(filepath.Join(from, weightsName), all); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	path := filepath.Join(from, "config.json")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.Replace(text, fmt.Appendf(nil, `"vocab_size": %d`, c.VocabSize), fmt.Appendf(nil, `"vocab_size": %d`, padded), 1)
+	if err := os.WriteFile(path, text, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "imported")
+	if _, err := Import(TransferOptions{In: from, Out: out}); err != nil {
+		t.Fatal(err)
+	}
+	again, err := ReadFolder(out, ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if got := len(again.Params.Weight(wordName)); got != padded*wide {
+		t.Errorf("%d weights in the word embedding, want %d", got, padded*wide)
 	}
 }
 

@@ -61,7 +61,7 @@ func checkTokenizer(c *Config, p Provenance, ours bool, t *tokenizer.Tokenizer) 
 	switch v := t.VocabSize(); {
 	case v > c.VocabSize:
 		return fmt.Errorf("the tokenizer does not belong to the model: %d tokens, vocab_size is %d", v, c.VocabSize)
-	case ours && v < c.VocabSize:
+	case ours && p.Tokenizer == "" && v < c.VocabSize:
 		return fmt.Errorf("the tokenizer does not belong to the model: %d tokens, vocab_size is %d", v, c.VocabSize)
 	}
 	s := t.Special()
