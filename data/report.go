@@ -12,9 +12,10 @@ type Report struct {
 	Total     SourceReport     `json:"total"`   // sums over the sources; its name is empty
 	Sets      map[string]Kept  `json:"sets"`    // split name → what is in it; a split without records is no key
 	Tokenizer TokenizerReport  `json:"tokenizer"`
-	Skipped   []FileNote       `json:"skipped,omitempty"` // files that are no logs, with the reason; at most MaxNotes
-	Failed    []FileNote       `json:"failed,omitempty"`  // files passed over by keep-going; at most MaxNotes
-	Notes     map[string]int64 `json:"notes,omitempty"`   // how many there are of Skipped and Failed when they are cut
+	Skipped   []FileNote       `json:"skipped,omitempty"`         // files that are no logs, with the reason; at most MaxNotes
+	Failed    []FileNote       `json:"failed,omitempty"`          // files passed over by keep-going; at most MaxNotes
+	Unused    []string         `json:"unused_excludes,omitempty"` // patterns of --exclude that matched nothing
+	Notes     map[string]int64 `json:"notes,omitempty"`           // how many there are of Skipped and Failed when they are cut
 }
 
 // MaxNotes bounds the lists of files in a Report; the counts in the sources are complete.

@@ -53,6 +53,9 @@ func (cmd *buildCmd) Run(c *call) error {
 	for _, note := range report.Skipped {
 		c.remark("skipped %s: %s", note.Path, note.Reason)
 	}
+	for _, pattern := range report.Unused {
+		c.remark("--exclude %s matched nothing: patterns are held against paths below an --in", pattern)
+	}
 	for _, note := range report.Failed {
 		c.remark("passed over %s: %s", note.Path, note.Reason)
 	}

@@ -1,16 +1,18 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
+	"github.com/secencoder/secencoder/data/source"
 	"github.com/secencoder/secencoder/internal/npy"
 	"github.com/secencoder/secencoder/internal/progress"
 	"github.com/secencoder/secencoder/internal/units"
@@ -19,7 +21,7 @@ import (
 
 type embedCmd struct {
 	Model  string `required:"" placeholder:"DIR" help:"A run, a checkpoint or a model folder."`
-	In     string `placeholder:"FILE" help:"Text, one line each; default standard input."`
+	In     string `placeholder:"FILE" help:"Text, one line each, also gzip or zstd; default standard input."`
 	Out    string `placeholder:"FILE.npy" help:"NumPy file [lines, hidden_size] float32; without it JSON lines on stdout."`
 	Pool   string `enum:"mean,content,first" default:"mean" placeholder:"POOL" help:"mean over all tokens, content: without [CLS] and [SEP], first: [CLS]."`
 	DType  string `name:"dtype" enum:"f32,bf16" default:"f32" placeholder:"D" help:"Type of activations, f32 or bf16; vectors are float32 in both."`
@@ -39,6 +41,11 @@ const embedBatch = 1024
 func (cmd *embedCmd) Run(c *call) error {
 	if cmd.Out != "" && filepath.Ext(cmd.Out) != ".npy" {
 		return usagef("--out %s: want a name that ends in .npy", cmd.Out)
+	}
+	if cmd.Out != "" {
+		if err := unusedFile(cmd.Out); err != nil {
+			return err
+		}
 	}
 	if cmd.Window < 0 || cmd.Window > 0 && cmd.Window < 4 || cmd.Window > 65536 {
 		return usagef("--window %d: want 4 … 65536", cmd.Window)
@@ -61,11 +68,16 @@ func (cmd *embedCmd) embed(c *call, encoder *model.Encoder) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
+	counted := &countingReader{r: in}
+	plain, err := source.Unpack(counted)
+	if err != nil {
+		return fmt.Errorf("%s: %w", named(cmd.In), err)
+	}
+	defer func() { err = errors.Join(err, plain.Close()) }()
 	write, finish, err := cmd.sink(c, encoder.Config().HiddenSize)
 	if err != nil {
 		return err
 	}
-	counted := &countingReader{r: in}
 	total := int64(0)
 	if f, ok := in.(*os.File); ok {
 		if info, err := f.Stat(); err == nil {
@@ -98,7 +110,7 @@ func (cmd *embedCmd) embed(c *call, encoder *model.Encoder) (err error) {
 		bar.Set(counted.n, total, units.Count(done)+" lines")
 		return nil
 	}
-	err = eachLine(c.ctx, counted, func(line []byte) error {
+	err = eachLine(c.ctx, &namedReader{plain, named(cmd.In)}, func(line []byte) error {
 		lines = append(lines, append([]byte(nil), line...))
 		if len(lines) == embedBatch {
 			return flush()
@@ -143,6 +155,20 @@ func (cmd *embedCmd) sink(c *call, columns int) (write func(int64, []float32) er
 	return func(_ int64, v []float32) error { return w.Append(v) }, finish, nil
 }
 
+// namedReader says in errors what was read.
+type namedReader struct {
+	io.Reader
+	name string
+}
+
+func (r *namedReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && err != io.EOF && !errors.As(err, new(*fs.PathError)) && !errors.Is(err, context.Canceled) {
+		err = fmt.Errorf("%s: %w", r.name, err)
+	}
+	return n, err
+}
+
 // countingReader counts what was read.
 type countingReader struct {
 	r io.Reader
@@ -172,9 +198,6 @@ func (cmd *fillMaskCmd) Run(c *call) error {
 	if cmd.Top < 1 {
 		return usagef("--top %d: want 1 or more", cmd.Top)
 	}
-	if !strings.Contains(cmd.Text, "[MASK]") {
-		return usagef("the text has no [MASK]; write it where a token is missing: 'Failed [MASK] for root'")
-	}
 	if err := c.remarkKernels(); err != nil {
 		return err
 	}
@@ -183,7 +206,11 @@ func (cmd *fillMaskCmd) Run(c *call) error {
 		return err
 	}
 	masks, err := encoder.FillMask(c.ctx, cmd.Text, cmd.Top)
-	if err = errors.Join(err, encoder.Close()); err != nil {
+	var none *model.NoMaskError
+	switch err = errors.Join(err, encoder.Close()); {
+	case errors.As(err, &none):
+		return usagef("the text has no %s; write it where a token is missing: 'Failed %s for root'", none.Token, none.Token)
+	case err != nil:
 		return err
 	}
 	if cmd.JSON {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -143,6 +144,20 @@ func manifestHint(err error) error {
 		return hint(err, "--data wants a folder that secencoder data build wrote")
 	}
 	return err
+}
+
+// unusedFile refuses to write over a file that somebody made. Pipes and devices are written to.
+func unusedFile(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().IsRegular() && info.Size() > 0:
+		return hint(usagef("--out %s: exists already", path), "choose another --out, or remove it")
+	}
+	return nil
 }
 
 // outHint says what to do about a folder that cannot be written.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"github.com/secencoder/secencoder/eval"
@@ -50,6 +51,10 @@ func (cmd *pretrainCmd) Run(c *call) error {
 	if result.Finished {
 		c.remark("%s: finished before, %d of %d steps; nothing to do", cmd.Out, result.Step, result.Steps)
 		return nil
+	}
+	if result.Step > 0 && result.Skipped >= result.Step {
+		c.remark("no step changed the weights: nothing in the data could be masked, or every gradient was infinite; see the column skipped of %s",
+			filepath.Join(cmd.Out, "metrics.csv"))
 	}
 	return printTrained(c.out, result)
 }

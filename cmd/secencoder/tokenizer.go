@@ -31,6 +31,14 @@ func (c *call) input(name string) (io.ReadCloser, error) {
 	return os.Open(name)
 }
 
+// named is how errors call an --in.
+func named(in string) string {
+	if in == "" || in == "-" {
+		return "standard input"
+	}
+	return in
+}
+
 // lateFile opens its file at the first Read: a named pipe opens only when somebody writes to it.
 type lateFile struct {
 	name string
@@ -113,10 +121,7 @@ func (cmd *tokenizerDecodeCmd) Run(c *call) error {
 	if err != nil {
 		return err
 	}
-	name := cmd.In
-	if name == "" || name == "-" {
-		name = "standard input"
-	}
+	name := named(cmd.In)
 	err = mapLines(c.ctx, in, c.out, c.threads(), func() func(dst, line []byte, number int) ([]byte, error) {
 		var ids []uint32
 		return func(dst, line []byte, number int) ([]byte, error) {

@@ -91,6 +91,9 @@ func (cmd *tokenizerTrainCmd) check() error {
 	if info, err := os.Stat(cmd.Out); err == nil && info.IsDir() {
 		return hint(usagef("--out %s: is a folder, want a file", cmd.Out), "such as %s", filepath.Join(cmd.Out, "tokenizer.json"))
 	}
+	if err := unusedFile(cmd.Out); err != nil {
+		return err
+	}
 	parent := filepath.Dir(cmd.Out)
 	switch info, err := os.Stat(parent); {
 	case errors.Is(err, fs.ErrNotExist):

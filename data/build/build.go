@@ -218,6 +218,7 @@ func (b *build) run(ctx context.Context) (r *Report, err error) {
 	defer func() { err = errors.Join(err, in.remove()) }()
 	in.skipped = append(list.Skipped, in.skipped...)
 	in.failed = append(list.Failed, in.failed...)
+	in.unused = list.Unused
 	if in.records == 0 {
 		return nil, in.nothing(b.o.In)
 	}

@@ -30,6 +30,7 @@ type intake struct {
 	numbers  *os.File // u32 a record
 	skipped  []data.FileNote
 	failed   []data.FileNote
+	unused   []string // patterns of Exclude that matched nothing
 	removed  bool
 }
 

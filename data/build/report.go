@@ -39,6 +39,7 @@ func (in *intake) report(kept keptBy) data.Report {
 		r.Sources = append(r.Sources, s)
 	}
 	r.Notes = map[string]int64{}
+	r.Unused = in.unused
 	r.Skipped = cutNotes(r.Notes, "skipped", in.skipped)
 	r.Failed = cutNotes(r.Notes, "failed", in.failed)
 	return r

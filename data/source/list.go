@@ -34,13 +34,14 @@ type Listing struct {
 	Files   []data.File     // in the order of data.SortFiles
 	Skipped []data.FileNote // what looks like data but is none: devices, links to folders or to nothing
 	Failed  []data.FileNote // folders that could not be read
+	Unused  []string        // patterns of Exclude that matched nothing
 }
 
 // List returns the files below In, in the order of data.SortFiles, which is the order of records everywhere after. Links
 // to files are followed, and an entry of In that is a link to a folder. A file that is reached twice is listed once. The error names an entry of In that is not there, a
 // folder that cannot be read, or a malformed pattern.
 func List(ctx context.Context, o ListOptions) (Listing, error) {
-	l := lister{depth: max(o.Depth, 1), keepGoing: o.KeepGoing, seen: map[string]bool{}}
+	l := lister{depth: max(o.Depth, 1), keepGoing: o.KeepGoing, used: make([]bool, len(o.Exclude)), seen: map[string]bool{}}
 	if o.Depth < 0 {
 		return Listing{}, fmt.Errorf("source depth %d: want 1 or more", o.Depth)
 	}
@@ -64,6 +65,11 @@ func List(ctx context.Context, o ListOptions) (Listing, error) {
 		}
 	}
 	data.SortFiles(l.Files)
+	for i, used := range l.used {
+		if !used {
+			l.Unused = append(l.Unused, o.Exclude[i])
+		}
+	}
 	return l.Listing, nil
 }
 
@@ -72,6 +78,7 @@ type lister struct {
 	depth     int
 	keepGoing bool
 	exclude   []data.Glob
+	used      []bool // patterns of exclude that matched
 	omit      []string
 	seen      map[string]bool // absolute paths without links
 }
@@ -150,7 +157,13 @@ func (l *lister) fail(path string, err error, below bool) error {
 }
 
 func (l *lister) excluded(rel string) bool {
-	return slices.ContainsFunc(l.exclude, func(g data.Glob) bool { return g.Match(rel) })
+	out := false
+	for i, g := range l.exclude {
+		if g.Match(rel) {
+			l.used[i], out = true, true
+		}
+	}
+	return out
 }
 
 func (l *lister) enter(path string) error {

@@ -35,6 +35,25 @@ func (u *unpacked) close() {
 	u.closers = nil
 }
 
+// Unpack returns the bytes of a file without its gzip or zstd packing, found out by its first bytes; what is packed in
+// neither comes as it is. Errors name the stream, not the file. Close does not close in.
+func Unpack(in io.Reader) (io.ReadCloser, error) {
+	u, err := unpack(in)
+	if err != nil {
+		return nil, err
+	}
+	return unpackedCloser{u}, nil
+}
+
+type unpackedCloser struct{ u *unpacked }
+
+func (c unpackedCloser) Read(p []byte) (int, error) { return c.u.r.Read(p) }
+
+func (c unpackedCloser) Close() error {
+	c.u.close()
+	return nil
+}
+
 // unpack takes off gzip and zstd, in any order, by their magic bytes.
 func unpack(in io.Reader) (*unpacked, error) {
 	u := &unpacked{r: bufio.NewReaderSize(&sticky{r: in}, bufferSize)}
