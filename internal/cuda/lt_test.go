@@ -22,6 +22,8 @@ type ltMachine struct {
 	d  *Device
 	s  *Stream
 	lt *Lt
+
+	gpu bool // a real one, whose library may have no algorithm with GELU
 }
 
 // ltOnStandin opens the stand-in's; all of it is closed, and what is left behind is an error, at the end of the test.
@@ -206,6 +208,11 @@ func (m *ltMachine) run(r *rand.Rand, c ltCase) {
 			t.Fatal(err)
 		}
 		if err := m.lt.Multiply(m.s, &p); err != nil {
+			var status *Error
+			if gelu := c.epilogue == EpilogueGelu || c.epilogue == EpilogueGeluBias; m.gpu && gelu && errors.As(err, &status) && status.Code == 15 {
+				t.Logf("%v: %v", c, err) // there is GELU where the library has an algorithm with it
+				return
+			}
 			t.Errorf("%v: %v", c, err)
 			return
 		}
@@ -238,8 +245,12 @@ func (m *ltMachine) run(r *rand.Rand, c ltCase) {
 				bound += 0x1p-23 * (math.Abs(bias.op(false, 0, j)) + math.Abs(sum))
 			}
 			if c.epilogue == EpilogueGelu || c.epilogue == EpilogueGeluBias {
+				tanh := 0x1p-20
+				if m.gpu { // the library may take the GPU's instruction, whose relative error is 2^-11 (PTX ISA, tanh.approx)
+					tanh = 0x1p-11
+				}
+				bound = 1.2*bound + tanh*(1+math.Abs(sum))
 				sum = geluTanh(sum)
-				bound = 1.2*bound + 0x1p-20*math.Abs(sum) + 0x1p-20
 			}
 			if c.out == BF16 {
 				bound += 0x1p-8 * math.Abs(sum)
@@ -313,6 +324,7 @@ func TestCUDALtProducts(t *testing.T) {
 		t.Skipf("no GPU: %v", err)
 	}
 	m := ltOn(t, Options{}, "")
+	m.gpu = true
 	t.Logf("%s, cuBLAS %s, %s", m.d.Info().Name, LtVersionName(m.lt.Version()), m.lt.Path())
 	m.every()
 	r := rand.New(rand.NewPCG(3, 4))

@@ -581,6 +581,9 @@ func (m *deviceMemory) memInfo() (free, total int64, err error) { return m.d.drv
 // so one event does for all.
 func (m *deviceMemory) order(s, behind *Stream) error {
 	sym := m.d.sym()
+	if behind.value.Load() == 0 { // it was closed while memory was freed on it: 0 would be the legacy default stream
+		return m.synchronize(nil)
+	}
 	if m.event == 0 {
 		const disableTiming = 2
 		p := new(uintptr)
@@ -596,7 +599,7 @@ func (m *deviceMemory) order(s, behind *Stream) error {
 }
 
 func (m *deviceMemory) synchronize(s *Stream) error {
-	if s == nil {
+	if s == nil || s.value.Load() == 0 {
 		f := m.d.sym().ctxSynchronize
 		return m.d.check(f, f.call(0, 0, 0, 0, 0))
 	}
