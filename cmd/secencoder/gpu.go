@@ -200,8 +200,8 @@ func printBenchGPU(out io.Writer, r *bench.Result) error {
 		return fmt.Sprintf("%s\t%.1f\t%.1f\t%s\t%d\t", p.Name, p.Median, p.Best, p.Unit, p.Slices)
 	})
 	k := r.Replay
-	fmt.Fprintf(&b, "a graph of %d kernels of %.1f µs: %.1f µs on the GPU, %.2f times their sum; its launch takes the host %.1f µs; a node that does nothing %.2f µs\n",
-		k.Nodes, 1e6*k.KernelSeconds, 1e6*k.Seconds, k.TimesOfSum, 1e6*k.HostSeconds, 1e6*k.SmallSeconds)
+	fmt.Fprintf(&b, "a graph of %d kernels of %.1f µs: %.1f µs on the GPU, %.2f times their sum (%.2f times when the GPU waited for it); its launch takes the host %.1f µs; a node that does nothing %.2f µs\n",
+		k.Nodes, 1e6*k.KernelSeconds, 1e6*k.Seconds, k.TimesOfSum, k.IdleTimes, 1e6*k.HostSeconds, 1e6*k.SmallSeconds)
 	fmt.Fprintf(&b, "kernels that memory bounds: %s of the copy's rate in the median, %s in the best tenth; %s of device memory at most\n",
 		percent(r.MedianShare), percent(r.ShareOfPeak), units.FormatSize(r.PeakBytes))
 	_, err := io.WriteString(out, b.String())

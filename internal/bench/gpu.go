@@ -41,13 +41,15 @@ type GPUMachine struct {
 }
 
 // Replay compares a graph with the kernels in it. A kernel's own time is that between two events around it, less that
-// between two events around nothing, so it is short of what the kernel costs in a row by nothing but the start of the next.
+// between two events around nothing, all of them queued behind other work.
 type Replay struct {
 	Nodes         int     `json:"nodes"`
 	KernelSeconds float64 `json:"kernel_seconds"` // of one kernel, median
 	SumSeconds    float64 `json:"sum_seconds"`    // of all of them
-	Seconds       float64 `json:"seconds"`        // of a replay, median, between events
+	Seconds       float64 `json:"seconds"`        // of a replay, median, between events, queued behind other work
 	TimesOfSum    float64 `json:"times_of_sum"`
+	IdleSeconds   float64 `json:"idle_seconds"` // the same on a GPU that waits for it: with the way from the host
+	IdleTimes     float64 `json:"idle_times_of_sum"`
 	HostSeconds   float64 `json:"host_seconds"`       // that the call of a replay took of the host, median
 	SmallSeconds  float64 `json:"small_node_seconds"` // of one node where the kernel does nearly nothing: what a node costs
 }
@@ -130,6 +132,7 @@ type launchCost struct {
 	kernelTimes   times
 	empty         times // between two events around nothing
 	replay, host  times
+	idle          times
 	smallTimes    times
 }
 
@@ -288,8 +291,17 @@ func (b *gpuBench) slice(c *gpuCase) error {
 	return errors.Join(err, b.table.Sync(b.on))
 }
 
-// between returns the device's time for what f puts on the stream.
+// between returns the device's time for what f puts on the stream. While it is put there the device copies, so that it
+// does not wait for the host in between.
 func (b *gpuBench) between(f func() error) (float64, error) {
+	if err := b.peaks[PeakDeviceCopy].call(); err != nil {
+		return math.NaN(), err
+	}
+	return b.fromIdle(f)
+}
+
+// fromIdle is between on a device that may have nothing else to do.
+func (b *gpuBench) fromIdle(f func() error) (float64, error) {
 	if err := errors.Join(b.marks[0].Record(b.stream), f(), b.marks[1].Record(b.stream), b.marks[1].Synchronize()); err != nil {
 		return math.NaN(), err
 	}
@@ -340,8 +352,13 @@ func (b *gpuBench) launches() error {
 	if err != nil {
 		return err
 	}
+	idle, err := b.fromIdle(func() error { return l.graph.Launch(b.stream) })
+	if err != nil {
+		return err
+	}
 	small, err := b.between(func() error { return l.small.Launch(b.stream) })
-	l.replay, l.host, l.smallTimes = append(l.replay, replay), append(l.host, host), append(l.smallTimes, small/graphNodes)
+	l.replay, l.idle, l.host = append(l.replay, replay), append(l.idle, idle), append(l.host, host)
+	l.smallTimes = append(l.smallTimes, small/graphNodes)
 	return err
 }
 
@@ -387,11 +404,11 @@ func (b *gpuBench) result() *Result {
 	r.Slices = append(r.Slices, perSecond("launch from Go", l.directTimes), perSecond("launch of add through the table", l.tableTimes))
 	k := Replay{
 		Nodes: graphNodes, KernelSeconds: max(0, l.kernelTimes.median()-l.empty.median()), Seconds: l.replay.median(),
-		HostSeconds: l.host.median(), SmallSeconds: l.smallTimes.median(),
+		IdleSeconds: l.idle.median(), HostSeconds: l.host.median(), SmallSeconds: l.smallTimes.median(),
 	}
 	k.SumSeconds = graphNodes * k.KernelSeconds
 	if k.SumSeconds > 0 {
-		k.TimesOfSum = k.Seconds / k.SumSeconds
+		k.TimesOfSum, k.IdleTimes = k.Seconds/k.SumSeconds, k.IdleSeconds/k.SumSeconds
 	}
 	r.Replay = &k
 	return r

@@ -69,7 +69,7 @@ func TestGPUOnStandin(t *testing.T) {
 	if g := r.Machine.GPU; g == nil || g.Name == "" || g.MemoryBytes <= 0 || g.Multiprocessors <= 0 || !strings.HasPrefix(g.Driver, lib.Path()) || g.CublasLt == "" {
 		t.Errorf("%+v", g)
 	}
-	if k := r.Replay; k == nil || k.Nodes != graphNodes || k.Seconds <= 0 || k.HostSeconds <= 0 || k.SmallSeconds <= 0 {
+	if k := r.Replay; k == nil || k.Nodes != graphNodes || k.Seconds <= 0 || k.IdleSeconds <= 0 || k.HostSeconds <= 0 || k.SmallSeconds <= 0 {
 		t.Errorf("%+v", k)
 	}
 	if r.Versions["cuda_driver"] == "" || r.Versions["cublaslt"] != "12.4.5" || r.Versions["ptx"] == "" {
