@@ -223,5 +223,5 @@ func TestStandinProcesses(t *testing.T) {
 }
 
 func TestCUDAProcesses(t *testing.T) {
-	together(t, func(t testing.TB, _ string) *machine { return onGPU(t) }, 50, 90)
+	together(t, func(t testing.TB, _ string) *machine { return onGPU(t) }, 10, 60)
 }
