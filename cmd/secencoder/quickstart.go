@@ -39,6 +39,8 @@ func (cmd *quickstartCmd) Run(c *call) error {
 		return &errUsage{hint(err, "choose another --out, or remove it")}
 	case errors.Is(err, quickstart.ErrForeign), errors.Is(err, quickstart.ErrInside):
 		return &errUsage{hint(err, "choose another --out")}
+	case errors.Is(err, quickstart.ErrTheirs):
+		return &errUsage{hint(err, "move it away, or choose another --out")}
 	case errors.Is(err, context.Canceled):
 		return hint(err, "the same command begins anew")
 	case errors.Is(err, quickstart.ErrNotLearned):

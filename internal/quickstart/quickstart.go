@@ -15,10 +15,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/secencoder/secencoder/data/synth"
 	"github.com/secencoder/secencoder/internal/atomicfile"
 	"github.com/secencoder/secencoder/internal/filelock"
+	"github.com/secencoder/secencoder/internal/manifest"
 	"github.com/secencoder/secencoder/internal/progress"
 	"github.com/secencoder/secencoder/train"
 )
@@ -46,6 +49,8 @@ var (
 	ErrFinished = errors.New("holds a finished quickstart")
 	// ErrForeign says that Out holds something else.
 	ErrForeign = errors.New("is not empty and no quickstart")
+	// ErrTheirs says that a half-finished Out holds something that no stage wrote.
+	ErrTheirs = errors.New("is not quickstart's, and beginning anew would remove it")
 	// ErrInside says that Out holds logs that are to be read: beginning anew would remove them.
 	ErrInside = errors.New("holds an input")
 	// ErrNotLearned says that the model is not better than the unigram baseline by ln 2 nats in distribution.
@@ -166,6 +171,9 @@ func claim(out string) (c *claimed, err error) {
 		return nil, errors.Join(err, c.lock.Unlock())
 	}
 	if begun {
+		if err := onlyOurs(out); err != nil {
+			return nil, errors.Join(err, c.lock.Unlock())
+		}
 		for _, part := range parts {
 			if err := os.RemoveAll(filepath.Join(out, part)); err != nil {
 				return nil, errors.Join(err, c.lock.Unlock())
@@ -201,6 +209,45 @@ func stateOf(out string) (begun bool, err error) {
 		return false, fmt.Errorf("%s: %w", out, ErrFinished)
 	}
 	return true, nil
+}
+
+// ours are the names that Run and the stages under it write at the top of each part; hidden ones are half-made things.
+var ours = map[string]func(name string) bool{
+	"logs": func(name string) bool {
+		return slices.Contains(synth.Kinds(), strings.TrimSuffix(strings.TrimSuffix(name, ".log"), ".jsonl"))
+	},
+	"labels": func(name string) bool { return slices.Contains(synth.Kinds(), strings.TrimSuffix(name, ".jsonl")) },
+	"data":   among(manifest.Name, "tokenizer.json", "train", "valid", "idts", "odts"),
+	"run":    among(manifest.Name, "config.yaml", "model_config.json", "metrics.csv", "eval.csv", "tb", "checkpoints"),
+	"hf":     func(string) bool { return true }, // written whole
+}
+
+func among(names ...string) func(string) bool {
+	return func(name string) bool { return slices.Contains(names, name) }
+}
+
+// onlyOurs refuses to begin anew where a half-finished Out has come to hold something of somebody else: a file that no
+// stage writes, or a run that was gone on with by hand (each start of a run writes an event file).
+func onlyOurs(out string) error {
+	for _, part := range parts {
+		entries, err := os.ReadDir(filepath.Join(out, part))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, e := range entries {
+			if name := e.Name(); !strings.HasPrefix(name, ".") && !ours[part](name) {
+				return fmt.Errorf("%s: %w", filepath.Join(out, part, name), ErrTheirs)
+			}
+		}
+	}
+	starts, err := os.ReadDir(filepath.Join(out, "run", "tb"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if len(starts) > 1 {
+		return fmt.Errorf("%s: what was trained there since %w", filepath.Join(out, "run"), ErrTheirs)
+	}
+	return nil
 }
 
 // release gives Out back, and takes away the traces of a Run that made nothing.

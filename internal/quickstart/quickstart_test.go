@@ -50,7 +50,7 @@ func TestClaim(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(out, "logs", "x"), "1")
+	write(t, filepath.Join(out, "logs", "auth.log"), "1")
 	write(t, filepath.Join(out, "mine.txt"), "1")
 	if _, err := claim(out); !errors.Is(err, filelock.ErrLocked) {
 		t.Fatalf("second at once: got %v, want ErrLocked", err)
@@ -60,6 +60,17 @@ func TestClaim(t *testing.T) {
 	}
 	if err := first.release(); err != nil {
 		t.Fatal(err)
+	}
+	for _, theirs := range []string{"logs/added.log", "run/notes.txt", "run/tb/two"} {
+		path := filepath.Join(out, filepath.FromSlash(theirs))
+		write(t, path, "1")
+		write(t, filepath.Join(out, "run", "tb", "one"), "1")
+		if _, err := claim(out); !errors.Is(err, ErrTheirs) || len(names(t, filepath.Join(out, "logs"))) == 0 {
+			t.Fatalf("with %s of somebody else: got %v", theirs, err)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
 	}
 	second, err := claim(out)
 	if err != nil {
