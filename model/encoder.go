@@ -160,6 +160,7 @@ type LineError struct {
 	Err  error
 }
 
+// Error returns the sentence; it counts lines from 1.
 func (e *LineError) Error() string { return fmt.Sprintf("line %d of the batch: %v", e.Line+1, e.Err) }
 
 // Unwrap returns the cause.

@@ -64,6 +64,7 @@ type CheckpointError struct {
 	Err    error
 }
 
+// Error returns the cause, which names the file.
 func (e *CheckpointError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.

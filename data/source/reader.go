@@ -94,10 +94,12 @@ type ReadError struct {
 	Err     error
 }
 
+// Error returns the sentence: file, line, cause, and how many records were read.
 func (e *ReadError) Error() string {
 	return fmt.Sprintf("%s: line %d: %v; %s records were read", e.Path, e.Line, e.Err, units.Count(e.Records))
 }
 
+// Unwrap returns the cause.
 func (e *ReadError) Unwrap() error { return e.Err }
 
 // Reader reads the records of one file in order. It is not safe for concurrent use.
