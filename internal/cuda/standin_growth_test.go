@@ -114,6 +114,18 @@ func TestStandinNothingGrows(t *testing.T) {
 			succeed(t, f.NewLaunch().Close())
 			succeed(t, m.Close())
 		},
+		"launches": func(t *testing.T, _ *cuda.Driver, dev *cuda.Device, s *cuda.Stream) {
+			m, err := dev.LoadModule(entry("k", nil))
+			succeed(t, err)
+			f, err := m.Function("k")
+			succeed(t, err)
+			for range 10 {
+				l := f.NewLaunch()
+				succeed(t, l.Run(s, grid(1), grid(1), 0))
+				succeed(t, l.Close())
+			}
+			succeed(t, m.Close())
+		},
 		"graphs": func(t *testing.T, _ *cuda.Driver, dev *cuda.Device, s *cuda.Stream) {
 			p, err := dev.Alloc(s, 64)
 			succeed(t, err)

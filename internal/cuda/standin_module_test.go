@@ -49,6 +49,12 @@ func TestStandinCubin(t *testing.T) {
 	if got, err := lib.LastLaunch(); err != nil || got.Name != "compiled" || got.Grid != [3]int{3, 1, 1} || got.Block != [3]int{4, 1, 1} {
 		t.Errorf("launched %+v, %v", got, err)
 	}
+	for range 100 { // nothing is known of its parameters, but there is an end to what is sent
+		l.U64(1)
+	}
+	if err := l.Run(s, grid(1), grid(1), 0); err == nil {
+		t.Error("102 arguments: no error")
+	}
 	if _, err := m.Function("other"); !errors.Is(err, cuda.ErrBadModule) {
 		t.Errorf("a kernel that is not there: %v", err)
 	}

@@ -111,6 +111,22 @@ func TestStandinCopiesInTime(t *testing.T) {
 	})
 }
 
+// On systems where the GPU reads pageable memory itself, a copy of a slice is still done when it returns.
+func TestStandinSlicesAreWaitedFor(t *testing.T) {
+	lib, dev := openStandin(t)
+	lib.Set(standin.Delay, standin.Late)
+	lib.Set(standin.ATS, 1)
+	s := stream(t, dev)
+	p := memory(t, dev, s, 64)
+	slice, back := []byte{1, 2, 3}, make([]byte, 3)
+	succeed(t, s.CopyToDevice(p, slice))
+	slice[1] = 9 // too late to matter
+	succeed(t, s.CopyToHost(back, p))
+	if back[0] != 1 || back[1] != 2 || back[2] != 3 {
+		t.Errorf("the slice arrives as %v", back)
+	}
+}
+
 // Part of pinned memory may be copied; a range that leaves it is not taken for pinned.
 func TestStandinPartsOfPinnedMemory(t *testing.T) {
 	_, dev := openStandin(t)
@@ -153,6 +169,35 @@ func TestStandinReuseWaits(t *testing.T) {
 			succeed(t, fill.Reset().Ptr(b).U32(9999).U32(n).Run(two, grid(1), grid(n), 0))
 			succeed(t, two.Synchronize())
 			allAre(t, u32s(t, one, keep, n), round)
+			succeed(t, dev.Free(two, b))
+		}
+	})
+}
+
+// Memory that a closed stream had freed is anybody's only when the stream's work is over, which may be long after the
+// close.
+func TestStandinMemoryOfClosedStream(t *testing.T) {
+	delays(t, func(t *testing.T, delay, seed int) {
+		_, dev := delayed(t, delay, seed)
+		fill := kernel(t, dev, "standin_fill")
+		two := stream(t, dev)
+		const n = 1000
+		for round := range uint32(10) {
+			one, err := dev.NewStream()
+			succeed(t, err)
+			a, err := dev.Alloc(one, 4*n)
+			succeed(t, err)
+			succeed(t, fill.Reset().Ptr(a).U32(77).U32(n).Run(one, grid(4), grid(256), 0))
+			succeed(t, dev.Free(one, a))
+			succeed(t, one.Close())
+			b, err := dev.Alloc(two, 4*n)
+			succeed(t, err)
+			succeed(t, fill.Reset().Ptr(b).U32(round).U32(n).Run(two, grid(4), grid(256), 0))
+			succeed(t, two.Synchronize())
+			h, err := dev.NewHost(16) // giving it back waits for everything
+			succeed(t, err)
+			succeed(t, h.Close())
+			allAre(t, u32s(t, two, b, n), round)
 			succeed(t, dev.Free(two, b))
 		}
 	})

@@ -348,8 +348,8 @@ static void copy(struct work *w, uintptr_t dst, const char *dst_what, int dst_de
 		w->ranges[w->range_count++] = (struct standin_range){(void *)src, bytes, src_what};
 }
 
-// From pageable memory the driver first copies the bytes to a buffer of its own and may return then: so does the
-// stand-in. From pinned memory it reads when the stream gets there.
+// From pageable memory most drivers first copy the bytes to a buffer of their own and may return then: so does the
+// stand-in. From pinned memory it reads when the stream gets there, and on some systems from pageable memory too (ats).
 STANDIN_API int cuMemcpyHtoDAsync_v2(uint64_t dst, const void *src, size_t bytes, handle stream) {
 	STANDIN_BEGIN(cuMemcpyHtoDAsync_v2, STANDIN_CONTEXT);
 	struct stream *s = stream_get(stream);
@@ -364,14 +364,16 @@ STANDIN_API int cuMemcpyHtoDAsync_v2(uint64_t dst, const void *src, size_t bytes
 	if (!in_host_arena((uintptr_t)src)) {
 		if (s->capture)
 			standin_violation("a graph would read pageable memory of the host at each replay");
-		w->staged = malloc(bytes);
-		memcpy(w->staged, src, bytes);
-		w->src = (uintptr_t)w->staged;
+		if (!set.ats) {
+			w->staged = malloc(bytes);
+			memcpy(w->staged, src, bytes);
+			w->src = (uintptr_t)w->staged;
+		}
 	}
 	STANDIN_END(stream_put(s, w));
 }
 
-// To pageable memory the driver returns only when the bytes are there.
+// To pageable memory most drivers return only when the bytes are there.
 STANDIN_API int cuMemcpyDtoHAsync_v2(void *dst, uint64_t src, size_t bytes, handle stream) {
 	STANDIN_BEGIN(cuMemcpyDtoHAsync_v2, STANDIN_CONTEXT);
 	struct stream *s = stream_get(stream);
@@ -387,7 +389,7 @@ STANDIN_API int cuMemcpyDtoHAsync_v2(void *dst, uint64_t src, size_t bytes, hand
 	struct work *w = work_new(COPY, standin_current);
 	copy(w, (uintptr_t)dst, "destination", 0, src, "source", 1, bytes);
 	int code = stream_put(s, w);
-	if (pageable && !s->capture) {
+	if (pageable && !s->capture && !set.ats) {
 		stream_drain(s);
 		code = code ? code : current()->sticky;
 	}

@@ -161,6 +161,7 @@ const (
 	Seed            = "seed"            // of AtRandom
 	Null            = "null"            // 1: launches are counted and nothing else
 	Exclusive       = "exclusive"       // 1: a second process gets no context
+	ATS             = "ats"             // 1: copies of pageable memory wait for their stream, as where the GPU reads it itself
 	Strict          = "strict"          // 0: what is allowed but suspicious is no violation
 )
 

@@ -49,6 +49,7 @@ struct settings {
 	long long seed;      // of the random moments
 	long long null;      // launches only count
 	long long exclusive; // a second process may not have a context
+	long long ats;       // the device reads the host's pageable memory itself, when the stream gets there
 	long long strict;    // 1: suspicious but allowed use counts as a violation too
 };
 extern struct settings set;
