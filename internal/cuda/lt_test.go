@@ -377,13 +377,6 @@ func TestLtSearchesOnce(t *testing.T) {
 	if got := m.lt.Stats(); got != (LtStats{Products: 12, Searches: 2}) {
 		t.Errorf("%+v", got)
 	}
-	if n := testing.AllocsPerRun(1, func() {
-		for range 100 {
-			multiply()
-		}
-	}); n > 5 { // a collection may empty the pool of argument lists now and then
-		t.Errorf("%g allocations in 100 products", n)
-	}
 }
 
 // TestLtBiasOfEachCall: products of one shape share a descriptor, not a bias.
