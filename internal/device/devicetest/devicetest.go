@@ -11,7 +11,8 @@
 //   - the masks of dropout bit for bit;
 //   - no allocation in a second call of the same sizes.
 //
-// It does not test speed.
+// Operands lie in memory of the host. A family whose memory is elsewhere is tested through one that stages them (that of
+// internal/device/gpu: staged_test.go there). Speed is not tested.
 package devicetest
 
 import (

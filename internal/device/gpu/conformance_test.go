@@ -87,7 +87,14 @@ func (m *machine) shapes(t *testing.T, n int) {
 	}
 }
 
-func TestStandinRandomShapes(t *testing.T) { onStandin(t).shapes(t, 200) }
+func TestStandinRandomShapes(t *testing.T) {
+	n := 200
+	if testing.Short() {
+		n = 60
+	}
+	onStandin(t).shapes(t, n)
+}
+
 func TestCUDARandomShapes(t *testing.T) {
 	onGPU(t).shapes(t, count(t, "SECENCODER_CUDA_SHAPES", 10_000))
 }
