@@ -141,8 +141,9 @@ func fromCache(key, folder, compiler, out string) error {
 	return nil
 }
 
-func compile(folder, compiler, out string) error {
-	args := append(slices.Clone(flags), "-include", "shim.h", "-o", out, "-x", "c++", "shim.inc")
+func compile(folder, compiler, out string, more ...string) error {
+	args := append(slices.Clone(flags), more...)
+	args = append(args, "-include", "shim.h", "-o", out, "-x", "c++", "shim.inc")
 	cmd := exec.Command(compiler, args...)
 	cmd.Dir = folder
 	if text, err := cmd.CombinedOutput(); err != nil {
