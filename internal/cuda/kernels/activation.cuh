@@ -58,7 +58,7 @@ INLINE float otherSlope(int act, float x) {
 		// Where the rest is 0 the square may be infinite; 0*x keeps NaN for an infinite x.
 		return 0.5f + 0.5f * h.tanh +
 			0.5f * x * (h.rest == 0 ? 0.0f : h.rest * 0.79788456080286536f * fmaf(0.134145f * x, x, 1.0f));
-	case actQuickGelu: s = sigmoid(1.702f * x); return fmaf(1.702f * x, s.slope, s.value);
+	case actQuickGelu: s = sigmoid(1.702f * x); return fmaf(x, 1.702f * s.slope, s.value);
 	case actRelu: return x > 0 ? 1.0f : x == x ? 0.0f : x;
 	case actSilu: s = sigmoid(x); return fmaf(x, s.slope, s.value);
 	case actTanh: return hyperbolic(x).rest;

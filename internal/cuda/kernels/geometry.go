@@ -76,7 +76,7 @@ func TeamChunks(n, w int) Geometry {
 
 // Fold is the launch of fold_rows.
 func Fold(w, parts int) Geometry {
-	return Geometry{Grid: [3]int{Chunks(w, 32), parts, 1}, Block: [3]int{32, 32, 1}}
+	return Geometry{Grid: [3]int{Chunks(w, 32), parts, 1}, Block: [3]int{32, 8, 1}}
 }
 
 // SortTiles is the launch of embed_sort.

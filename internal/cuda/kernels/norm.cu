@@ -12,7 +12,7 @@
 // more where dropout makes two different gradients. About 15 operations an element and, with dropout, 25 more: bound by
 // memory.
 //
-// dGamma and dBeta: a team adds up a chunk of rows in registers, fold_rows adds the chunks: 32 strands of chunks in order,
+// dGamma and dBeta: a team adds up a chunk of rows in registers, fold_rows adds the chunks: 64 strands of chunks in order,
 // then a tree over the strands. Chunks depend on the rows in the shape alone.
 #include "philox.cuh"
 #include "reduce.cuh"
@@ -326,24 +326,31 @@ enum { teamMax = 320 };
 LAYER_NORM(f32, float)
 LAYER_NORM(bf16, bf16)
 
-// fold_rows ends the sums over rows: out_k = beta_k*out_k + the sum of partial[chunk, k] over the chunks in use.
-extern "C" __global__ void __launch_bounds__(1024) fold_rows(const int* header, const float* partial, float* out0, float* out1,
+// fold_rows ends the sums over rows: out_k = beta_k*out_k + the sum of partial[chunk, k] over the chunks in use. A block is
+// 32 columns by 8 threads, and each of those has eight strands, so that eight loads are under way.
+extern "C" __global__ void __launch_bounds__(256) fold_rows(const int* header, const float* partial, float* out0, float* out1,
 	int T, int kind, int N, int W, int parts, int chunkRows, float beta0, float beta1) {
-	__shared__ float strands[32][33];
+	__shared__ float sums[8][32];
 	int rows = rowsInUse(header, kind, N), chunks = (rows + chunkRows - 1) / chunkRows;
 	for (int k = blockIdx.y; k < parts; k += gridDim.y) {
 		float *out = k == 0 ? out0 : out1, beta = k == 0 ? beta0 : beta1;
 		if (!out) continue;
 		for (int first = blockIdx.x * 32; first < W; first += gridDim.x * 32) {
 			int column = first + threadIdx.x;
-			float sum = 0;
-			if (column < W)
-				for (int chunk = threadIdx.y; chunk < chunks; chunk += 32) sum += partial[((i64)chunk * parts + k) * W + column];
-			strands[threadIdx.y][threadIdx.x] = sum;
+			float strand[8] = {0};
+			if (column < W) {
+				for (int chunk = threadIdx.y; chunk < chunks; chunk += 64) {
+#pragma unroll
+					for (int i = 0; i < 8; i++)
+						if (chunk + 8 * i < chunks) strand[i] += partial[((i64)(chunk + 8 * i) * parts + k) * W + column];
+				}
+			}
+			sums[threadIdx.y][threadIdx.x] = sum8(strand);
 			__syncthreads();
-			sum = warpSum(strands[threadIdx.x][threadIdx.y]);
-			column = first + threadIdx.y;
-			if (threadIdx.x == 0 && column < W) {
+			if (threadIdx.y == 0 && column < W) {
+				float sum = sums[0][threadIdx.x];
+#pragma unroll
+				for (int i = 1; i < 8; i++) sum += sums[i][threadIdx.x];
 				if (beta != 0) sum = fmaf(beta, out[column], sum);
 				out[column] = sum;
 			}
