@@ -21,32 +21,45 @@ func TestPoolTraffic(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d, err := drv.Open(0, DeviceOptions{MemoryLimit: 8 << 20})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var wg sync.WaitGroup
-		for g := range 4 {
-			wg.Go(func() {
-				if err := traffic(d, uint64(g)); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		wg.Wait()
-		st := d.Memory()
-		if st.InUse != 0 || st.Asked != 0 || st.Reserved > st.Limit || st.ReservedHighWater > st.Limit {
-			t.Errorf("%+v", st)
-		}
-		if err := d.Trim(); err != nil {
-			t.Error(err)
-		}
-		if st := d.Memory(); st.Reserved != 0 || st.Blocks != 0 {
-			t.Errorf("after trim: %+v", st)
-		}
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
+		trafficOn(t, drv)
+	}
+}
+
+// TestCUDAPoolTraffic does the same on a GPU.
+func TestCUDAPoolTraffic(t *testing.T) {
+	drv, err := Load(Options{})
+	if err != nil {
+		t.Skipf("no GPU here: %v", err)
+	}
+	trafficOn(t, drv)
+}
+
+func trafficOn(t *testing.T, drv *Driver) {
+	d, err := drv.Open(0, DeviceOptions{MemoryLimit: 8 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			if err := traffic(d, uint64(g)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	st := d.Memory()
+	if st.InUse != 0 || st.Asked != 0 || st.Reserved > st.Limit || st.ReservedHighWater > st.Limit {
+		t.Errorf("%+v", st)
+	}
+	if err := d.Trim(); err != nil {
+		t.Error(err)
+	}
+	if st := d.Memory(); st.Reserved != 0 || st.Blocks != 0 {
+		t.Errorf("after trim: %+v", st)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
