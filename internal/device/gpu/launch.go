@@ -102,7 +102,11 @@ type call struct {
 // begin locks the table for a call.
 func (t *Table) begin(on kernel.Stream) call {
 	t.mu.Lock()
-	return call{t, t.streams[on]}
+	stream, err := t.stream(on)
+	if err != nil {
+		t.fail(err)
+	}
+	return call{t, stream}
 }
 
 // end gives back what the call took.

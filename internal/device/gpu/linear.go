@@ -18,6 +18,9 @@ import (
 // The product writes float32 where anything follows: cublasLt's own bias is BF16 where its result is, and its GELU is the
 // tanh form, so neither gives our results. That costs one write and one read of 4 bytes an element.
 //
+// The functions of activations are CUDA's float32 ones (erff, expf, tanhf, log1pf), within the 16 roundings that the suite
+// allows; the reference has float64.
+//
 // The gradient of the weights sums over rows. Rows that are not in use hold anything, NaN among it, so that both factors
 // are copied into memory that was cleared before, unless all rows are in use.
 

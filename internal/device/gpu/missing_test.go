@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/secencoder/secencoder/internal/cuda"
 	"github.com/secencoder/secencoder/internal/kernel"
 )
 
@@ -45,5 +46,44 @@ func TestStandinGroups(t *testing.T) {
 				t.Errorf("%s is built, and no group of the suite runs it", name)
 			}
 		}
+	}
+}
+
+// Names of streams are given again; a call to one that was released, or to a closed table, is an error of Sync.
+func TestStandinStreams(t *testing.T) {
+	m := onStandin(t)
+	one, two := m.memory(t), m.memory(t)
+	if one.on == two.on || m.table.Stream(one.stream) != one.on {
+		t.Errorf("the streams are called %d, %d, and the first one again %d", one.on, two.on, m.table.Stream(one.stream))
+	}
+	a := one.new(filled(10, 1))
+	add := &kernel.AddArgs{A: a, B: a, Out: a, N: 10}
+	m.table.Release(one.on)
+	m.table.Add(one.on, add)
+	if err := m.table.Sync(two.on); !errors.Is(err, cuda.ErrClosed) {
+		t.Errorf("Sync after a call to a released stream returns %v", err)
+	}
+	if err := m.table.Sync(one.on); !errors.Is(err, cuda.ErrClosed) {
+		t.Errorf("Sync of a released stream returns %v", err)
+	}
+	if again := m.table.Stream(one.stream); again != one.on {
+		t.Errorf("the free name is %d, and %d is given", one.on, again)
+	}
+	m.table.Add(one.on, add)
+	if err := m.table.Sync(one.on); err != nil || one.read(a)[0] != 2 {
+		t.Errorf("after that 1 + 1 is %v, %v", one.read(a)[0], err)
+	}
+	closed, err := New(m.device, Options{CublasLt: m.standin.Path()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := closed.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	closed.Add(0, add)
+	if err := closed.Sync(0); !errors.Is(err, cuda.ErrClosed) {
+		t.Errorf("Sync of a closed table returns %v", err)
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"github.com/secencoder/secencoder/internal/kernel"
 )
 
-// LayerNorm is one kernel: a row is read once.
+// LayerNorm is one kernel: a row is read once. Its statistics are float32, where the reference has float64, because a GPU
+// has a fraction of its speed in float64; the mean comes first and the variance about it, so that the suite's bounds, made
+// for that, hold.
 func (t *Table) LayerNorm(on kernel.Stream, a *kernel.LayerNormArgs) {
 	c := t.begin(on)
 	defer c.end()

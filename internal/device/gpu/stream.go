@@ -1,6 +1,8 @@
 package gpu
 
 import (
+	"fmt"
+
 	"github.com/secencoder/secencoder/internal/cuda"
 	"github.com/secencoder/secencoder/internal/kernel"
 )
@@ -31,7 +33,7 @@ func (t *Table) Stream(s *cuda.Stream) kernel.Stream {
 func (t *Table) Release(on kernel.Stream) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if on > 0 {
+	if on > 0 && int(on) < len(t.streams) {
 		t.streams[on] = nil
 	}
 }
@@ -39,15 +41,24 @@ func (t *Table) Release(on kernel.Stream) {
 // Sync waits for the calls on a stream and returns the first error of the table since the last Sync.
 func (t *Table) Sync(on kernel.Stream) error {
 	t.mu.Lock()
-	stream := t.streams[on]
+	stream, err := t.stream(on)
 	t.mu.Unlock()
-	waited := stream.Synchronize() // others may put their calls on streams meanwhile
+	if err == nil {
+		err = stream.Synchronize() // others may put their calls on streams meanwhile
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if waited != nil {
-		t.fail(waited)
+	if err != nil {
+		t.fail(err)
 	}
-	err := t.err
-	t.err = nil
+	err, t.err = t.err, nil
 	return err
+}
+
+// stream returns the stream of a name.
+func (t *Table) stream(on kernel.Stream) (*cuda.Stream, error) {
+	if int(on) >= len(t.streams) || t.streams[on] == nil {
+		return nil, fmt.Errorf("stream %d of the kernel table: %w", on, cuda.ErrClosed)
+	}
+	return t.streams[on], nil
 }

@@ -93,7 +93,7 @@ func (t *Table) open(o Options) error {
 }
 
 // Close waits for the calls and gives back all that the table took from its device. It returns the first error that Sync
-// has not returned.
+// has not returned. A second Close does nothing.
 func (t *Table) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
