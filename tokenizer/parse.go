@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -120,6 +121,11 @@ func jsonError(data []byte, err error) error {
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return fmt.Errorf("line %d: the file ends inside a JSON value", 1+bytes.Count(data, []byte("\n")))
+	}
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &kind) {
+		at := min(max(kind.Offset, 0), int64(len(data)))
+		return fmt.Errorf("line %d: %s: a JSON %s stands where another kind of value is wanted", 1+bytes.Count(data[:at], []byte("\n")), cmp.Or(kind.Field, "the file"), kind.Value)
 	}
 	return err
 }

@@ -68,7 +68,11 @@ func (cmd *tokenizerTrainCmd) Run(c *call) error {
 		return c.printJSON(report)
 	}
 	if n := report.Shortfall(); n > 0 {
-		c.remark("%s ids fewer than asked for: the text has no more pairs", units.Count(n))
+		why := ""
+		if cmd.MinFrequency > 1 {
+			why = fmt.Sprintf(" that stand there %s times", units.Count(cmd.MinFrequency))
+		}
+		c.remark("%s ids fewer than asked for: the text has no more pairs%s", units.Count(n), why)
 	}
 	_, err = fmt.Fprintf(c.out, "%s: %s ids from %s records, %s; longest token %d bytes\n", cmd.Out, units.Count(tok.VocabSize()),
 		units.Count(report.Documents), units.FormatSize(report.Bytes), report.LongestToken)

@@ -19,7 +19,7 @@ func (*verifyCmd) Help() string {
 func (cmd *verifyCmd) Run(c *call) error {
 	report, err := verify.Path(c.ctx, cmd.Path)
 	if cmd.JSON {
-		result := map[string]any{"path": cmd.Path, "ok": err == nil, "kind": report.Kind, "checks": report.Checks, "bytes": report.Bytes}
+		result := map[string]any{"path": cmd.Path, "ok": err == nil, "kind": report.Kind, "checks": append([]string{}, report.Checks...), "bytes": report.Bytes}
 		if err != nil {
 			result["error"] = err.Error()
 		}
