@@ -214,7 +214,7 @@ func TestStandinSharedMemory(t *testing.T) {
 	}
 	a, err := f.Attributes()
 	succeed(t, err)
-	if want := (cuda.Attributes{Registers: 32, Shared: 1024, MaxThreads: 256, PTX: 70, Binary: 80}); a != want {
+	if want := (cuda.Attributes{Registers: 32, Shared: 1024, MaxThreads: 256, PTX: 80, Binary: 80}); a != want {
 		t.Errorf("attributes %+v, want %+v", a, want)
 	}
 	succeed(t, l.Close())

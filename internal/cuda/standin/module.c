@@ -382,7 +382,7 @@ static int parse(const char *text, struct module *m, struct log *log) {
 			if (entries == 1024)
 				fail(&r, "too many entries for the stand-in");
 			else if (entry(&r, m)) {
-				m->functions[m->count - 1]->ptx = (unsigned)(10 * major + minor);
+				m->functions[m->count - 1]->ptx = (unsigned)target;
 				starts[entries] = start;
 				ends[entries++] = r.at;
 			}
@@ -570,7 +570,7 @@ STANDIN_API int cuFuncGetAttribute(int *value, int attribute, handle function) {
 	case 1: *value = (int)f->static_shared; break;
 	case 2: case 3: *value = 0; break;                 // constant, local memory
 	case 4: *value = 32; break;                        // registers
-	case 5: *value = (int)f->ptx; break;
+	case 5: *value = (int)f->ptx; break;                // architecture that the PTX was written for
 	case 6: *value = (int)(10 * set.major + set.minor); break;
 	case 8: *value = (int)(f->dynamic_shared ? f->dynamic_shared : set.shared - f->static_shared); break;
 	default:
