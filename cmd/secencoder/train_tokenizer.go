@@ -29,7 +29,7 @@ type tokenizerTrainCmd struct {
 func (*tokenizerTrainCmd) Help() string {
 	return examples(
 		"secencoder tokenizer train --in /var/log --out tokenizer.json",
-		"zcat *.gz | secencoder tokenizer train --in - --out tokenizer.json --vocab-size 16384 --digits d3")
+		"zcat *.gz | secencoder tokenizer train --in - --out threes.json --vocab-size 16384 --digits d3")
 }
 
 func (cmd *tokenizerTrainCmd) Run(c *call) error {
