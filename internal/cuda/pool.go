@@ -503,7 +503,11 @@ func (p *pool) leaks() error {
 	if len(list) > most {
 		each = append(each, fmt.Sprintf("and %d more", len(list)-most))
 	}
-	return fmt.Errorf("%d allocations of device memory, %s, were never freed: %s", len(list), units.FormatSize(bytes), strings.Join(each, ", "))
+	what := "1 block of device memory was"
+	if len(list) > 1 {
+		what = fmt.Sprintf("%d blocks of device memory, %s in all, were", len(list), units.FormatSize(bytes))
+	}
+	return fmt.Errorf("%s never freed: %s", what, strings.Join(each, ", "))
 }
 
 func (p *pool) memory() MemoryStats {

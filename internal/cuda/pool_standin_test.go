@@ -166,7 +166,7 @@ func TestPoolOnDevice(t *testing.T) {
 	if _, err := d.Alloc(s, 1); !errors.Is(err, ErrClosed) {
 		t.Errorf("memory for a closed stream: %v", err)
 	}
-	if err := d.Close(); err == nil || !strings.Contains(err.Error(), "1 allocations of device memory, 4.1 KB, were never freed: 4.1 KB at 0x") {
+	if err := d.Close(); err == nil || !strings.Contains(err.Error(), "1 block of device memory was never freed: 4.1 KB at 0x") {
 		t.Errorf("%v", err)
 	}
 	if _, err := d.Alloc(nil, 1); !errors.Is(err, ErrClosed) {

@@ -479,7 +479,7 @@ func TestPoolLeaks(t *testing.T) {
 		}
 	}
 	err := p.close()
-	if err == nil || !strings.HasPrefix(err.Error(), "12 allocations of device memory, 81.8 MB, were never freed: 12.6 MB at 0x") || !strings.Contains(err.Error(), "and 4 more") {
+	if err == nil || !strings.HasPrefix(err.Error(), "12 blocks of device memory, 81.8 MB in all, were never freed: 12.6 MB at 0x") || !strings.Contains(err.Error(), "and 4 more") {
 		t.Errorf("%v", err)
 	}
 	if m.used != 0 {
