@@ -11,7 +11,6 @@ import (
 	"github.com/secencoder/secencoder/internal/cuda"
 	"github.com/secencoder/secencoder/internal/cuda/standin"
 	"github.com/secencoder/secencoder/internal/kernel"
-	"github.com/secencoder/secencoder/internal/rng"
 )
 
 // No call of the program allocates once it has run. The suite looks for that too, in some of its problems.
@@ -22,8 +21,8 @@ func TestStandinAllocations(t *testing.T) {
 	m := onStandin(t)
 	for _, half := range []bool{false, true} {
 		s := stage(t, m.device, m.table, 1)
-		p := &program{random: rng.NewStream(1, rng.Probe, 2, 0, 0), half: half}
-		if _, err := p.run(s, 7); err != nil {
+		p := newProgram(half, small(7))
+		if _, err := p.run(s); err != nil {
 			t.Fatal(err)
 		}
 		for i, call := range p.calls {

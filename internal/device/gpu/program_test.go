@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,9 +23,22 @@ import (
 type program struct {
 	random rng.Stream
 	half   bool
-	made   []kernel.Buf // what kernels write
-	calls  []func()     // in the order of the program
-	sum    float64      // of squares
+	sizes
+	made  []kernel.Buf // what kernels write
+	calls []func()     // in the order of the program
+	sum   float64      // of squares
+}
+
+// sizes are those of a program's operands: pieces of all lengths up to longest, or as many of that length as times says.
+type sizes struct{ longest, times, width, inner, vocabulary int }
+
+// small is a program that the stand-in runs, base one of the sizes of a model.
+func small(longest int) sizes { return sizes{longest: longest, width: 96, inner: 264, vocabulary: 500} }
+
+var base = sizes{longest: 509, times: 8, width: 768, inner: 3072, vocabulary: 29_952}
+
+func newProgram(half bool, z sizes) *program {
+	return &program{random: rng.NewStream(1, rng.Probe, 2, 0, 0), half: half, sizes: z}
 }
 
 // input returns a float32 operand of normal variates.
@@ -64,9 +78,9 @@ func do[A any](p *program, call func(kernel.Stream, *A), args *A) {
 	p.calls = append(p.calls, func() { call(0, args) })
 }
 
-// run runs the program over pieces of all lengths up to longest and returns a hash of all that was written.
-func (p *program) run(k kernel.Kernels, longest int) (string, error) {
-	p.write(k, longest)
+// run runs the program and returns a hash of all that was written.
+func (p *program) run(k kernel.Kernels) (string, error) {
+	p.write(k)
 	for _, call := range p.calls {
 		call()
 	}
@@ -79,10 +93,14 @@ func (p *program) run(k kernel.Kernels, longest int) (string, error) {
 }
 
 // write makes the operands and the calls.
-func (p *program) write(k kernel.Kernels, longest int) {
-	const width, inner, vocabulary = 96, 264, 500
+func (p *program) write(k kernel.Kernels) {
+	width, inner, vocabulary := p.width, p.inner, p.vocabulary
 	pack := kernel.Pack{Offsets: []int32{0}, Step: 3, Seed: 5, Ordinal: 7, Scale: 0.5}
-	for n := 2; n <= longest; n++ {
+	lengths := slices.Repeat([]int{p.longest}, p.times)
+	for n := 2; n <= p.longest && p.times == 0; n++ {
+		lengths = append(lengths, n)
+	}
+	for _, n := range lengths {
 		pack.Offsets = append(pack.Offsets, pack.Offsets[len(pack.Offsets)-1]+int32(n))
 	}
 	tokens := int(pack.Offsets[len(pack.Offsets)-1])
@@ -155,8 +173,7 @@ func (m *machine) hashes(t testing.TB, times, longest int) string {
 	for _, half := range []bool{false, true} {
 		var first string
 		for i := range times {
-			p := &program{random: rng.NewStream(1, rng.Probe, 2, 0, 0), half: half}
-			got, err := p.run(s, longest)
+			got, err := newProgram(half, small(longest)).run(s)
 			if err != nil {
 				t.Fatal(err)
 			}
