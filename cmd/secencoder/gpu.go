@@ -13,10 +13,10 @@ import (
 	"github.com/secencoder/secencoder/internal/units"
 )
 
-// What bench gpu --bytes may be: kernels have to have a few rows, and their sizes are int32.
+// What bench gpu --bytes may be: kernels have to have a few rows, and their places in a value are int32.
 const (
 	leastGPUBytes = 16 << 10
-	mostGPUBytes  = 4 << 30
+	mostGPUBytes  = 1 << 30
 )
 
 // gpuIndex reads --device: cuda, or cuda:N.

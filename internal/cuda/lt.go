@@ -191,6 +191,9 @@ func (l *Lt) multiply(s *Stream, p *Product) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.raw == 0 {
+		return l.errClosed() // while this call waited for the lock
+	}
 	plan := l.plans[k]
 	if plan == nil {
 		if plan, err = l.library.search(value, k); err != nil {

@@ -739,3 +739,42 @@ func TestLtLibrary(t *testing.T) {
 		t.Errorf("a result has %d bytes, cublasLtMatmulHeuristicResult_t 96", n)
 	}
 }
+
+// TestLtClosedUnderWay closes the library while goroutines multiply: each product is done or refused.
+func TestLtClosedUnderWay(t *testing.T) {
+	m, lib := ltOnStandin(t)
+	p, done := m.product(ltCase{m: 4, n: 4, k: 4, in: F32, out: F32})
+	defer done()
+	for range 100 {
+		lt, err := m.d.OpenLt(lib.Path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		begun := make(chan struct{}, 4)
+		for i := range 4 {
+			wg.Go(func() {
+				for k := 0; ; k++ {
+					q := *p
+					q.Alpha = float32(i)
+					q.M = 1 + k%4 // searches too
+					err := lt.Multiply(m.s, &q)
+					if k == 0 {
+						begun <- struct{}{}
+					}
+					if err != nil {
+						if !errors.Is(err, ErrClosed) {
+							t.Error(err)
+						}
+						return
+					}
+				}
+			})
+		}
+		<-begun
+		if err := lt.Close(); err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+	}
+}
