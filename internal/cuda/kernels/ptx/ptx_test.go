@@ -97,3 +97,19 @@ func TestHeadReadsWhatItWrote(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseHead(f *testing.F) {
+	f.Add(module("8.1", "sm_80", "first"))
+	f.Add(mark + "\n// input: \n// compiler: x\n\n")
+	f.Add("")
+	f.Fuzz(func(t *testing.T, text string) {
+		h, err := ParseHead(text)
+		if err != nil {
+			return
+		}
+		again, err := ParseHead(h.String() + "//\n")
+		if err != nil || again.String() != h.String() {
+			t.Errorf("%q became %q, %v", h, again, err)
+		}
+	})
+}
