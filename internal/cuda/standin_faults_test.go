@@ -57,13 +57,19 @@ func TestStandinEachCallFails(t *testing.T) {
 	}
 	tried := 0
 	said := map[string]bool{} // one report for each call and code
+	delays := []int{standin.Immediately, standin.Late}
+	if testing.Short() {
+		delays = delays[:1]
+	}
 	for _, call := range slices.Sorted(maps.Keys(counts)) {
 		if call == "cuInit" || call == "cuDriverGetVersion" { // once for each driver: below
 			continue
 		}
 		for n := 1; n <= min(counts[call], most); n++ {
-			for _, code := range codesFor(call) {
-				what := fmt.Sprintf("call %d of %s returns %d", n, call, code)
+			for i := range len(codesFor(call)) * len(delays) {
+				code, delay := codesFor(call)[i/len(delays)], delays[i%len(delays)]
+				what := fmt.Sprintf("call %d of %s returns %d, delay %d", n, call, code, delay)
+				lib.Set(standin.Delay, delay)
 				lib.Fail(call, n, code)
 				err := within(t, 20*time.Second, what, func() error { return everything(drv) })
 				if lib.Calls()[call] < n {

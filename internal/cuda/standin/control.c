@@ -22,7 +22,7 @@ int standin_owed(void) { return owed; }
 
 static const struct settings defaults = {
 	.devices = 1, .driver = 12040, .memory = 4LL << 30, .major = 8, .minor = 0, .multiprocessors = 108,
-	.l2 = 40 << 20, .shared = 48 << 10, .optin = 163 << 10, .strict = 1,
+	.l2 = 40 << 20, .shared = 48 << 10, .optin = 163 << 10, .hide = 1, .strict = 1,
 };
 struct settings set;
 
@@ -181,6 +181,7 @@ int standin_leave(int code) {
 		code = owed;
 		owed = 0;
 	}
+	memory_hide();
 	standin_current = "";
 	pthread_mutex_unlock(&lock);
 	return code;
@@ -216,7 +217,7 @@ STANDIN_API void standin_lose(int code) {
 static long long *setting(const char *key) {
 #define KEY(name) if (strcmp(key, #name) == 0) return &set.name
 	KEY(devices); KEY(driver); KEY(memory); KEY(major); KEY(minor); KEY(multiprocessors); KEY(l2); KEY(shared);
-	KEY(optin); KEY(delay); KEY(seed); KEY(null); KEY(exclusive); KEY(ats); KEY(strict);
+	KEY(optin); KEY(delay); KEY(seed); KEY(null); KEY(exclusive); KEY(ats); KEY(hide); KEY(strict);
 	return NULL;
 }
 
@@ -228,6 +229,8 @@ STANDIN_API int standin_set(const char *key, long long value) {
 		*s = value;
 	if (set.devices > MAX_DEVICES)
 		set.devices = MAX_DEVICES;
+	if (!set.hide)
+		memory_show();
 	pthread_mutex_unlock(&lock);
 	return s == NULL;
 }
@@ -260,6 +263,7 @@ STANDIN_API long standin_violations(char *out, long room, int clear) {
 	pthread_mutex_lock(&lock);
 	standin_current = "report";
 	memory_check_red();
+	memory_hide();
 	long n = report(&violations, out, room);
 	if (clear && n <= room)
 		forget(&violations);

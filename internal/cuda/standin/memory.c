@@ -44,6 +44,24 @@ static void reserve(struct arena *a, size_t most) {
 	}
 }
 
+// Between calls device memory cannot be touched (setting hide): a program that reads or writes it as if it were its own
+// dies here as it would with a GPU.
+static int hidden;
+
+void memory_show(void) {
+	for (int i = 0; hidden && i < device.count; i++)
+		mprotect((void *)device.all[i].base, device.all[i].mapped, PROT_READ | PROT_WRITE);
+	hidden = 0;
+}
+
+void memory_hide(void) {
+	if (!set.hide || hidden || device.count == 0)
+		return;
+	struct allocation *end = &device.all[device.count - 1];
+	mprotect((void *)device.all[0].base, end->base + end->mapped - device.all[0].base, PROT_NONE);
+	hidden = 1;
+}
+
 static int inside(struct arena *a, uintptr_t p) { return a->base && p >= a->base && p < a->end; }
 int in_device_arena(uintptr_t p) { return inside(&device, p); }
 int in_host_arena(uintptr_t p) { return inside(&host, p); }
@@ -114,6 +132,7 @@ static int check_red(struct arena *a, struct allocation *m) {
 }
 
 static uintptr_t take(struct arena *a, size_t bytes, int context) {
+	memory_show();
 	reserve(a, a == &host ? 8ull << 30 : set.memory > 32ll << 30 ? 2 * (size_t)set.memory : 64ull << 30);
 	size_t mapped = (RED + bytes + RED + PAGE - 1) & ~(PAGE - 1);
 	if (a->next + mapped + PAGE > a->end) { // begin again at the first gap that is large enough
@@ -152,6 +171,7 @@ static uintptr_t take(struct arena *a, size_t bytes, int context) {
 
 static void drop(struct arena *a, int i) {
 	struct allocation *m = &a->all[i];
+	memory_show();
 	check_red(a, m);
 	madvise((void *)m->base, m->mapped, MADV_DONTNEED);
 	mprotect((void *)m->base, m->mapped, PROT_NONE);
@@ -228,6 +248,7 @@ int standin_check_range(const void *p, size_t bytes, const char *what) { return 
 
 int memory_check_red(void) {
 	int whole = 1;
+	memory_show();
 	for (int i = 0; i < device.count; i++)
 		whole &= check_red(&device, &device.all[i]);
 	for (int i = 0; i < host.count; i++)

@@ -162,6 +162,7 @@ const (
 	Null            = "null"            // 1: launches are counted and nothing else
 	Exclusive       = "exclusive"       // 1: a second process gets no context
 	ATS             = "ats"             // 1: copies of pageable memory wait for their stream, as where the GPU reads it itself
+	Hide            = "hide"            // 0: the program too can touch device memory; else it dies there, as with a GPU
 	Strict          = "strict"          // 0: what is allowed but suspicious is no violation
 )
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -24,6 +25,7 @@ type raw struct {
 func newRaw(t testing.TB) *raw {
 	t.Helper()
 	r := &raw{Library: Build(t), t: t, out: new([16]uint64)}
+	r.Set(Hide, 0) // host looks into it
 	runtime.LockOSThread()
 	t.Cleanup(runtime.UnlockOSThread)
 	r.good("cuInit", 0)
@@ -202,6 +204,38 @@ func TestMemoryRules(t *testing.T) {
 	r.bad(1, "is used after it was freed", "cuMemcpyDtoHAsync_v2", r.at(4), r.at(5), 8, 0)
 	r.release()
 	r.leaked("device memory #2 of 64 bytes was not freed")
+}
+
+// The program cannot touch the device's memory between calls.
+func TestMemoryIsHidden(t *testing.T) {
+	r := newRaw(t)
+	p := r.memory(2, 4096)
+	touched := func() (crashed bool) {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+		defer func() { crashed = recover() != nil }()
+		host(p, 1)[0]++
+		return false
+	}
+	if touched() {
+		t.Error("not hidden, and yet it cannot be touched")
+	}
+	r.Set(Hide, 1)
+	r.good("cuMemsetD8Async", p, 5, 4096, 0)
+	if !touched() {
+		t.Error("hidden memory can be touched")
+	}
+	q := r.memory(3, 64)
+	r.good("cuMemcpyDtoDAsync_v2", q, p, 64, 0)
+	if !touched() {
+		t.Error("hidden memory can be touched after a copy")
+	}
+	r.Set(Hide, 0)
+	if got := host(q, 64)[63]; touched() || got != 5 {
+		t.Errorf("a copy of hidden memory holds %d", got)
+	}
+	r.good("cuMemFree_v2", p)
+	r.good("cuMemFree_v2", q)
+	r.release()
 }
 
 // Addresses are not given out again soon, also when the whole range is used up.

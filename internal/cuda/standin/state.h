@@ -50,6 +50,7 @@ struct settings {
 	long long null;      // launches only count
 	long long exclusive; // a second process may not have a context
 	long long ats;       // the device reads the host's pageable memory itself, when the stream gets there
+	long long hide;      // memory of the device can be touched by its work only, not by the program
 	long long strict;    // 1: suspicious but allowed use counts as a violation too
 };
 extern struct settings set;
@@ -101,6 +102,8 @@ int check_host(uintptr_t p, size_t bytes, const char *what); // true for memory 
 int host_pinned(uintptr_t p);
 void memory_drop(int context, int report);
 void memory_each_leak(void);
+void memory_show(void); // before device memory is touched here
+void memory_hide(void);
 int memory_check_red(void); // true when whole; notes a violation for each overrun
 size_t memory_used(int device);
 

@@ -72,6 +72,8 @@ int work_run(struct work *w, struct stream *s) {
 			: check_device((uintptr_t)r->p, r->bytes, r->what);
 	}
 	int code = OK;
+	if (w->kind != RECORD && w->kind != WAIT)
+		memory_show();
 	if (!whole)
 		code = ILLEGAL_ADDRESS;
 	else
