@@ -11,35 +11,34 @@
 
 template <class I, class O>
 INLINE void biasAct(const I* z, const float* bias, O* out, O* pre, int rows, int W, int act) {
-	bool vectors = W % 8 == 0 && aligned(z) && aligned(bias) && aligned(out) && aligned(pre);
+	bool vectors = W % Layout<O>::whole == 0 && aligned(z) && aligned(bias) && aligned(out) && aligned(pre);
 	Tile t = tile();
-	for (int column = t.column; column < W; column += t.columnStep) {
-		int n = within(column, W);
-		bool whole = vectors && n == 8;
+	for (int base = t.base; base < W; base += t.baseStep) {
+		Columns at = columnsOf<O>(base, threadIdx.x, W, vectors);
 		float b[8] = {0};
-		if (bias) load(b, bias + column, n, whole);
+		if (bias) load(b, bias, at);
 		Raw<I> raw;
-		if (t.row < rows) fetch(raw, z + (i64)t.row * W + column, n, whole);
+		if (t.row < rows) fetch(raw, z + (i64)t.row * W, at);
 		for (int row = t.row; row < rows; row += t.rowStep) {
-			i64 at = (i64)row * W + column;
+			i64 start = (i64)row * W;
 			float v[8];
 			unpack(v, raw);
-			if (row + t.rowStep < rows) fetch(raw, z + at + (i64)t.rowStep * W, n, whole);
+			if (row + t.rowStep < rows) fetch(raw, z + start + (i64)t.rowStep * W, at);
 			if (bias) {
 #pragma unroll
 				for (int i = 0; i < 8; i++) v[i] = __fadd_rn(v[i], b[i]);
 			}
-			if (pre) store(pre + at, v, n, whole);
+			if (pre) store(pre + start, v, at);
 			activate(act, v);
-			store(out + at, v, n, whole);
+			store(out + start, v, at);
 		}
 	}
 }
 
-#define BIAS_ACT(NAME, IN, OUT)                                                                                            \
-	extern "C" __global__ void __launch_bounds__(256, 4) bias_act_##NAME(const int* header, const IN* z, const float* bias, \
-		OUT* out, OUT* pre, int T, int kind, int N, int W, int act) {                                                      \
-		biasAct(z, bias, out, pre, rowsInUse(header, kind, N), W, act);                                                    \
+#define BIAS_ACT(NAME, IN, OUT)                                                                                                 \
+	extern "C" __global__ void __launch_bounds__(256, 4) bias_act_##NAME(const int* header, const IN* z, const float* bias,     \
+		OUT* out, OUT* pre, int T, int kind, int N, int W, int act) {                                                           \
+		biasAct(z, bias, out, pre, rowsInUse(header, kind, N), W, act);                                                         \
 	}
 
 BIAS_ACT(f32_f32, float, float)
@@ -50,39 +49,38 @@ enum { sumRows = 64 };
 
 template <class I, class O>
 INLINE void actGrad(const I* dy, const I* pre, O* dz, float* partial, int rows, int W, int act, float (*strands)[256]) {
-	bool vectors = W % 8 == 0 && aligned(dy) && aligned(pre) && aligned(dz) && aligned(partial);
+	bool vectors = W % Layout<O>::whole == 0 && aligned(dy) && aligned(pre) && aligned(dz) && aligned(partial);
 	int chunks = (rows + sumRows - 1) / sumRows;
 	for (int first = blockIdx.x * 256; first < W; first += gridDim.x * 256) {
-		int column = first + threadIdx.x * 8, n = within(column, W);
-		bool whole = vectors && n == 8;
+		Columns at = columnsOf<O>(first, threadIdx.x, W, vectors);
 		for (int chunk = blockIdx.y; chunk < chunks; chunk += gridDim.y) {
 			int end = min(rows, (chunk + 1) * sumRows);
 			float sum[8] = {0};
 			Raw<I> d, p;
 			int row = chunk * sumRows + threadIdx.y;
-			i64 at = (i64)row * W + column;
+			i64 start = (i64)row * W, step = 8 * (i64)W;
 			if (row < end) {
-				fetch(d, dy + at, n, whole);
-				if (act != actLinear) fetch(p, pre + at, n, whole);
+				fetch(d, dy + start, at);
+				if (act != actLinear) fetch(p, pre + start, at);
 			}
-			for (; row < end; row += 8, at += 8 * (i64)W) {
+			for (; row < end; row += 8, start += step) {
 				float v[8], x[8] = {0};
 				unpack(v, d);
 				if (act != actLinear) unpack(x, p);
 				if (row + 8 < end) {
-					fetch(d, dy + at + 8 * (i64)W, n, whole);
-					if (act != actLinear) fetch(p, pre + at + 8 * (i64)W, n, whole);
+					fetch(d, dy + start + step, at);
+					if (act != actLinear) fetch(p, pre + start + step, at);
 				}
 				activateGrad(act, v, x);
 #pragma unroll
 				for (int i = 0; i < 8; i++) sum[i] += v[i];
-				if (dz) store(dz + at, v, n, whole);
+				if (dz) store(dz + start, v, at);
 			}
 			if (!partial) continue;
 #pragma unroll
 			for (int i = 0; i < 8; i++) strands[threadIdx.y][i * 32 + threadIdx.x] = sum[i];
 			__syncthreads();
-			int k = threadIdx.y * 32 + threadIdx.x, c = first + k % 32 * 8 + k / 32; // the columns lie transposed
+			int k = threadIdx.y * 32 + threadIdx.x, c = first + columnOf<O>(k % 32, k / 32);
 			float all = strands[0][k];
 #pragma unroll
 			for (int y = 1; y < 8; y++) all += strands[y][k];
@@ -92,11 +90,11 @@ INLINE void actGrad(const I* dy, const I* pre, O* dz, float* partial, int rows, 
 	}
 }
 
-#define ACT_GRAD(NAME, IN, OUT)                                                                                          \
-	extern "C" __global__ void __launch_bounds__(256, 3) act_grad_##NAME(const int* header, const IN* dy, const IN* pre, \
-		OUT* dz, float* partial, int T, int kind, int N, int W, int act) {                                               \
-		__shared__ float strands[8][256];                                                                                \
-		actGrad(dy, pre, dz, partial, rowsInUse(header, kind, N), W, act, strands);                                      \
+#define ACT_GRAD(NAME, IN, OUT)                                                                                                 \
+	extern "C" __global__ void __launch_bounds__(256, 3) act_grad_##NAME(const int* header, const IN* dy, const IN* pre,        \
+		OUT* dz, float* partial, int T, int kind, int N, int W, int act) {                                                      \
+		__shared__ float strands[8][256];                                                                                       \
+		actGrad(dy, pre, dz, partial, rowsInUse(header, kind, N), W, act, strands);                                             \
 	}
 
 ACT_GRAD(f32_f32, float, float)

@@ -31,6 +31,47 @@ INLINE void write(bf16* p, float x) { p->bits = (unsigned short)narrow(x); }
 
 INLINE bool aligned(const void* p) { return ((u64)p & 15u) == 0; }
 
+// Columns is the eight columns of a row that belong to a thread: two groups of four. A warp reads and writes whole runs of
+// memory with 16 bytes a thread: with BF16 the groups are neighbours, with float32 they lie 128 columns apart, for else
+// each access would leave out every other half of a 32-byte sector, and each sector would be written twice.
+struct Columns {
+	int a, b;     // first column of each group
+	bool vectors; // rows start on 16 bytes in all operands
+	int W;
+};
+
+template <class T> struct Layout;
+template <> struct Layout<float> {
+	enum { lane = 4, apart = 128, whole = 4 }; // whole: widths whose rows may start on 16 bytes
+};
+template <> struct Layout<bf16> {
+	enum { lane = 8, apart = 4, whole = 8 };
+};
+
+// columnsOf gives the columns of a thread in the 32 lanes that have the 256 columns from base on.
+template <class T> INLINE Columns columnsOf(int base, int lane, int W, bool vectors) {
+	Columns c = {base + lane * Layout<T>::lane, base + lane * Layout<T>::lane + Layout<T>::apart, vectors, W};
+	return c;
+}
+
+// columnOf is the column of value i of a lane.
+template <class T> INLINE int columnOf(int lane, int i) { return lane * Layout<T>::lane + (i < 4 ? i : Layout<T>::apart + i - 4); }
+
+INLINE float4 load4(const float* p) { return *(const float4*)p; }
+
+INLINE float4 load4(const float* p, int n) {
+	return make_float4(n > 0 ? p[0] : 0.0f, n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f, n > 3 ? p[3] : 0.0f);
+}
+
+INLINE u32 pair(const bf16* p, int n) { return (n > 0 ? p[0].bits : 0u) | (n > 1 ? p[1].bits : 0u) << 16; }
+
+// fetch4 reads n of four elements; whole: all of them, in one access.
+INLINE float4 fetch4(const float* p, int n, bool whole) { return whole ? load4(p) : load4(p, n); }
+INLINE float4 fetch4(const bf16* p, int n, bool whole) {
+	uint2 u = whole ? *(const uint2*)p : make_uint2(pair(p, n), pair(p + 2, n - 2));
+	return make_float4(widen(u.x), __uint_as_float(u.x & 0xffff0000u), widen(u.y), __uint_as_float(u.y & 0xffff0000u));
+}
+
 // Raw is eight elements as they lie in memory. Loads go to it first, so that those of the next row can be under way
 // while this one is computed.
 template <class T> struct Raw;
@@ -41,34 +82,20 @@ template <> struct Raw<bf16> {
 	uint4 a;
 };
 
-// fetch reads n of eight elements, the others are 0; whole: all eight, 16 bytes at a time.
-INLINE void fetch(Raw<float>& r, const float* p, int n, bool whole) {
-	if (whole) {
-		r.a = ((const float4*)p)[0];
-		r.b = ((const float4*)p)[1];
-		return;
-	}
-	r.a.x = n > 0 ? p[0] : 0.0f;
-	r.a.y = n > 1 ? p[1] : 0.0f;
-	r.a.z = n > 2 ? p[2] : 0.0f;
-	r.a.w = n > 3 ? p[3] : 0.0f;
-	r.b.x = n > 4 ? p[4] : 0.0f;
-	r.b.y = n > 5 ? p[5] : 0.0f;
-	r.b.z = n > 6 ? p[6] : 0.0f;
-	r.b.w = n > 7 ? p[7] : 0.0f;
+// fetch reads a thread's columns of a row; those beyond the width are 0.
+INLINE void fetch(Raw<float>& r, const float* row, const Columns& c) {
+	r.a = c.vectors && c.a + 4 <= c.W ? load4(row + c.a) : load4(row + c.a, c.W - c.a);
+	r.b = c.vectors && c.b + 4 <= c.W ? load4(row + c.b) : load4(row + c.b, c.W - c.b);
 }
 
-INLINE u32 pair(const bf16* p, int n) { return (n > 0 ? p[0].bits : 0u) | (n > 1 ? p[1].bits : 0u) << 16; }
-
-INLINE void fetch(Raw<bf16>& r, const bf16* p, int n, bool whole) {
-	if (whole) {
-		r.a = ((const uint4*)p)[0];
+INLINE void fetch(Raw<bf16>& r, const bf16* row, const Columns& c) {
+	if (c.vectors && c.a + 8 <= c.W) {
+		r.a = *(const uint4*)(row + c.a);
 		return;
 	}
-	r.a.x = pair(p, n);
-	r.a.y = pair(p + 2, n - 2);
-	r.a.z = pair(p + 4, n - 4);
-	r.a.w = pair(p + 6, n - 6);
+	const bf16* p = row + c.a;
+	int n = c.W - c.a;
+	r.a = make_uint4(pair(p, n), pair(p + 2, n - 2), pair(p + 4, n - 4), pair(p + 6, n - 6));
 }
 
 // unpack gives the values of eight elements.
@@ -85,35 +112,47 @@ INLINE void unpack(float (&v)[8], const Raw<bf16>& r) {
 }
 
 // load is fetch and unpack.
-template <class T> INLINE void load(float (&v)[8], const T* p, int n, bool whole) {
+template <class T> INLINE void load(float (&v)[8], const T* row, const Columns& c) {
 	Raw<T> r;
-	fetch(r, p, n, whole);
+	fetch(r, row, c);
 	unpack(v, r);
 }
 
-// store writes n of eight values.
-INLINE void store(float* p, const float (&v)[8], int n, bool whole) {
-	if (whole) {
-		((float4*)p)[0] = make_float4(v[0], v[1], v[2], v[3]);
-		((float4*)p)[1] = make_float4(v[4], v[5], v[6], v[7]);
-		return;
-	}
-#pragma unroll
-	for (int i = 0; i < 8; i++)
-		if (i < n) p[i] = v[i];
+INLINE void store4(float* p, float4 v, int n) {
+	if (n > 0) p[0] = v.x;
+	if (n > 1) p[1] = v.y;
+	if (n > 2) p[2] = v.z;
+	if (n > 3) p[3] = v.w;
 }
 
-INLINE void store(bf16* p, const float (&v)[8], int n, bool whole) {
-	u32 b[8];
-#pragma unroll
-	for (int i = 0; i < 8; i++) b[i] = narrow(v[i]);
-	if (whole) {
-		*(uint4*)p = make_uint4(b[0] | b[1] << 16, b[2] | b[3] << 16, b[4] | b[5] << 16, b[6] | b[7] << 16);
+// store writes a thread's columns of a row.
+INLINE void store(float* row, const float (&v)[8], const Columns& c) {
+	float4 a = make_float4(v[0], v[1], v[2], v[3]), b = make_float4(v[4], v[5], v[6], v[7]);
+	if (c.vectors && c.a + 4 <= c.W) *(float4*)(row + c.a) = a;
+	else store4(row + c.a, a, c.W - c.a);
+	if (c.vectors && c.b + 4 <= c.W) *(float4*)(row + c.b) = b;
+	else store4(row + c.b, b, c.W - c.b);
+}
+
+INLINE uint4 pack(const float (&v)[8]) {
+	return make_uint4(narrow(v[0]) | narrow(v[1]) << 16, narrow(v[2]) | narrow(v[3]) << 16, narrow(v[4]) | narrow(v[5]) << 16,
+		narrow(v[6]) | narrow(v[7]) << 16);
+}
+
+INLINE void storePair(bf16* p, u32 v, int n) {
+	if (n > 0) p[0].bits = (unsigned short)v;
+	if (n > 1) p[1].bits = (unsigned short)(v >> 16);
+}
+
+INLINE void store(bf16* row, const float (&v)[8], const Columns& c) {
+	uint4 u = pack(v);
+	bf16* p = row + c.a;
+	if (c.vectors && c.a + 8 <= c.W) {
+		*(uint4*)p = u;
 		return;
 	}
-#pragma unroll
-	for (int i = 0; i < 8; i++)
-		if (i < n) p[i].bits = (unsigned short)b[i];
+	int n = c.W - c.a;
+	storePair(p, u.x, n), storePair(p + 2, u.y, n - 2), storePair(p + 4, u.z, n - 4), storePair(p + 6, u.w, n - 6);
 }
 
 // sum8 adds in a fixed tree.
@@ -140,19 +179,16 @@ INLINE int rowsInUse(const int* header, int kind, int N) {
 	return N;
 }
 
-// Tile is where a thread of a launch of 32 x 8 threads works: eight columns of every so manyth row.
+// Tile is where a thread of a launch of 32 x 8 threads works: its columns of every so manyth row.
 struct Tile {
-	int row, rowStep, column, columnStep;
+	int row, rowStep, base, baseStep; // base: the first of 256 columns
 };
 
 INLINE Tile tile() {
 	Tile t;
 	t.row = blockIdx.y * blockDim.y + threadIdx.y;
 	t.rowStep = gridDim.y * blockDim.y;
-	t.column = (blockIdx.x * blockDim.x + threadIdx.x) * 8;
-	t.columnStep = gridDim.x * blockDim.x * 8;
+	t.base = blockIdx.x * 256;
+	t.baseStep = gridDim.x * 256;
 	return t;
 }
-
-// within is how many of eight columns from c on lie in a row of width W.
-INLINE int within(int c, int W) { return W - c < 0 ? 0 : W - c > 8 ? 8 : W - c; }

@@ -8,40 +8,39 @@
 
 template <class I, class O>
 INLINE void dropRows(const int* header, const I* x, const O* add, O* out, int tokens, int kind, int rows, int W, const Drop& d) {
-	bool vectors = W % 8 == 0 && aligned(x) && aligned(add) && aligned(out);
+	bool vectors = W % Layout<O>::whole == 0 && aligned(x) && aligned(add) && aligned(out);
 	Tile t = tile();
-	for (int column = t.column; column < W; column += t.columnStep) {
-		int n = within(column, W);
-		bool whole = vectors && n == 8;
+	for (int base = t.base; base < W; base += t.baseStep) {
+		Columns at = columnsOf<O>(base, threadIdx.x, W, vectors);
 		Raw<I> raw;
 		Raw<O> addend;
 		if (t.row < rows) {
-			fetch(raw, x + (i64)t.row * W + column, n, whole);
-			if (add) fetch(addend, add + (i64)t.row * W + column, n, whole);
+			fetch(raw, x + (i64)t.row * W, at);
+			if (add) fetch(addend, add + (i64)t.row * W, at);
 		}
 		for (int row = t.row; row < rows; row += t.rowStep) {
-			i64 at = (i64)row * W + column, next = at + (i64)t.rowStep * W;
+			i64 start = (i64)row * W, next = start + (i64)t.rowStep * W;
 			float v[8], a[8];
 			unpack(v, raw);
 			if (add) unpack(a, addend);
 			if (row + t.rowStep < rows) {
-				fetch(raw, x + next, n, whole);
-				if (add) fetch(addend, add + next, n, whole);
+				fetch(raw, x + next, at);
+				if (add) fetch(addend, add + next, at);
 			}
-			if (d.threshold != 0) drop(v, keep8(d, elementOf(header, tokens, kind, row, W) + column), d.scale);
+			if (d.threshold != 0) drop(v, keepOf(d, elementOf(header, tokens, kind, row, W), at), d.scale);
 			if (add) {
 #pragma unroll
 				for (int i = 0; i < 8; i++) v[i] = __fadd_rn(v[i], a[i]);
 			}
-			store(out + at, v, n, whole);
+			store(out + start, v, at);
 		}
 	}
 }
 
-#define DROPOUT(NAME, IN, OUT)                                                                                            \
-	extern "C" __global__ void __launch_bounds__(256, 3) dropout_##NAME(const int* header, const IN* x, const OUT* add,      \
-		OUT* out, int T, int kind, int N, int W, u32 site, u32 threshold, float scale) {                                  \
-		dropRows(header, x, add, out, T, kind, rowsInUse(header, kind, N), W, dropOf(header, site, threshold, scale));    \
+#define DROPOUT(NAME, IN, OUT)                                                                                                  \
+	extern "C" __global__ void __launch_bounds__(256, 3) dropout_##NAME(const int* header, const IN* x, const OUT* add,         \
+		OUT* out, int T, int kind, int N, int W, u32 site, u32 threshold, float scale) {                                        \
+		dropRows(header, x, add, out, T, kind, rowsInUse(header, kind, N), W, dropOf(header, site, threshold, scale));          \
 	}
 
 DROPOUT(f32_f32, float, float)
@@ -53,13 +52,13 @@ extern "C" __global__ void __launch_bounds__(256) dropout_mask(const int* header
 	int rows = rowsInUse(header, kind, N);
 	Drop d = dropOf(header, site, threshold, 1.0f);
 	Tile t = tile();
-	for (int column = t.column; column < W; column += t.columnStep) {
+	for (int base = t.base; base < W; base += t.baseStep) {
+		Columns at = columnsOf<bf16>(base, threadIdx.x, W, false);
 		for (int row = t.row; row < rows; row += t.rowStep) {
-			u32 keep = threshold != 0 ? keep8(d, elementOf(header, T, kind, row, W) + column) : 0xffu;
-			int n = within(column, W);
+			u32 keep = threshold != 0 ? keepOf(d, elementOf(header, T, kind, row, W), at) : 0xffu;
 #pragma unroll
 			for (int i = 0; i < 8; i++)
-				if (i < n) mask[(i64)row * W + column + i] = keep >> i & 1u;
+				if (at.a + i < W) mask[(i64)row * W + at.a + i] = keep >> i & 1u;
 		}
 	}
 }

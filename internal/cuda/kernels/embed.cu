@@ -21,25 +21,24 @@ INLINE void embed(const int* header, const int* ids, const int* positionIDs, con
 	const float* position, const float* type, T* out, int tokens, int E) {
 	int rows = header[headTokens];
 	const int* place = placeOf(header, tokens);
-	bool vectors = E % 8 == 0 && aligned(word) && aligned(position) && aligned(type) && aligned(out);
+	bool vectors = E % Layout<T>::whole == 0 && aligned(word) && aligned(position) && aligned(type) && aligned(out);
 	Tile t = tile();
 	for (int row = t.row; row < rows; row += t.rowStep) {
 		i64 w = (i64)ids[row] * E, p = 0, y = 0;
 		if (position) p = (i64)(positionIDs ? positionIDs[row] : place[row]) * E;
 		if (type) y = (i64)(typeIDs ? typeIDs[row] : 0) * E;
-		for (int column = t.column; column < E; column += t.columnStep) {
-			int n = within(column, E);
-			bool whole = vectors && n == 8;
+		for (int base = t.base; base < E; base += t.baseStep) {
+			Columns at = columnsOf<T>(base, threadIdx.x, E, vectors);
 			float v[8], a[8] = {0}, b[8] = {0};
-			load(v, word + w + column, n, whole);
-			if (position) load(a, position + p + column, n, whole);
-			if (type) load(b, type + y + column, n, whole);
+			load(v, word + w, at);
+			if (position) load(a, position + p, at);
+			if (type) load(b, type + y, at);
 #pragma unroll
 			for (int i = 0; i < 8; i++) {
 				if (position) v[i] = __fadd_rn(v[i], a[i]);
 				if (type) v[i] = __fadd_rn(v[i], b[i]);
 			}
-			store(out + (i64)row * E + column, v, n, whole);
+			store(out + (i64)row * E, v, at);
 		}
 	}
 }
@@ -114,26 +113,7 @@ extern "C" __global__ void __launch_bounds__(256) embed_rank(const u64* keys, u6
 
 INLINE u32 rowOf(u64 key) { return (u32)(key >> 32); }
 
-// Four elements, as one thread of embed_scatter adds them up.
-template <class T> INLINE float4 fetch4(const T* p, int n, bool whole);
-template <> INLINE float4 fetch4<float>(const float* p, int n, bool whole) {
-	if (whole) return *(const float4*)p;
-	return make_float4(n > 0 ? p[0] : 0.0f, n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f, n > 3 ? p[3] : 0.0f);
-}
-template <> INLINE float4 fetch4<bf16>(const bf16* p, int n, bool whole) {
-	uint2 u = whole ? *(const uint2*)p : make_uint2(pair(p, n), pair(p + 2, n - 2));
-	return make_float4(widen(u.x), __uint_as_float(u.x & 0xffff0000u), widen(u.y), __uint_as_float(u.y & 0xffff0000u));
-}
-
 INLINE void plus(float4& a, const float4& b) { a.x += b.x, a.y += b.y, a.z += b.z, a.w += b.w; }
-
-// put writes n of four sums, or adds them to what is there.
-INLINE void put(float* p, float4 v, int n, bool add) {
-	if (n > 0) p[0] = add ? p[0] + v.x : v.x;
-	if (n > 1) p[1] = add ? p[1] + v.y : v.y;
-	if (n > 2) p[2] = add ? p[2] + v.z : v.z;
-	if (n > 3) p[3] = add ? p[3] + v.w : v.w;
-}
 
 // The partial sums of window w: row 2w of a run that began before it, row 2w+1 of one that goes on behind it.
 template <class T> INLINE void scatter(const u64* sorted, const T* dout, float* d, float* partial, int tokens, int E) {
@@ -170,9 +150,14 @@ template <class T> INLINE void scatter(const u64* sorted, const T* dout, float* 
 					last = id;
 					plus(sum, v[j]);
 					bool over = rowOf(key[j + 1]) != id;
-					if (over && !before) put(d + (i64)id * E + column, sum, n, true);
-					if (before && (over || i + j + 1 == end)) put(partial + 2 * (i64)w * E + column, sum, n, false);
-					if (!before && !over && i + j + 1 == end) put(partial + (2 * (i64)w + 1) * E + column, sum, n, false);
+					bool edge = i + j + 1 == end;
+					if (over && !before) {
+						float4 old = load4(d + (i64)id * E + column, n);
+						plus(old, sum);
+						store4(d + (i64)id * E + column, old, n);
+					}
+					if (before && (over || edge)) store4(partial + 2 * (i64)w * E + column, sum, n);
+					if (!before && !over && edge) store4(partial + (2 * (i64)w + 1) * E + column, sum, n);
 				}
 			}
 		}

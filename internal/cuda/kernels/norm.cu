@@ -32,10 +32,10 @@ template <class T> INLINE Norm<T> normOf(const int* header, const T* x, const T*
 	return c;
 }
 
-// keepOf says what of eight columns stays; all where nothing is dropped.
-template <class T> INLINE u32 keepOf(const Norm<T>& c, int row, int column) {
+// keepOf says what of a thread's columns stays; all where nothing is dropped.
+template <class T> INLINE u32 keepOf(const Norm<T>& c, int row, const Columns& at) {
 	if (c.drop.threshold == 0) return 0xffu;
-	return keep8(c.drop, elementOf(c.header, c.tokens, c.kind, row, c.W) + column);
+	return keepOf(c.drop, elementOf(c.header, c.tokens, c.kind, row, c.W), at);
 }
 
 // addResidual makes dropout(x) + res of x, each step rounded.
@@ -45,26 +45,24 @@ INLINE void addResidual(float (&v)[8], const float (&r)[8], u32 keep, const Drop
 	for (int i = 0; i < 8; i++) v[i] = __fadd_rn(v[i], r[i]);
 }
 
-// input reads eight columns of what is normalised, for rows that do not fit the registers of a team.
-template <class T, bool RES> INLINE void input(float (&v)[8], const Norm<T>& c, int row, int column, bool whole, u32& keep) {
-	i64 at = (i64)row * c.W + column;
-	int n = within(column, c.W);
-	load(v, c.x + at, n, whole);
+// input reads columns of what is normalised, for rows that do not fit the registers of a team.
+template <class T, bool RES> INLINE void input(float (&v)[8], const Norm<T>& c, int row, const Columns& at, u32& keep) {
+	load(v, c.x + (i64)row * c.W, at);
 	keep = 0xffu;
-	if (c.drop.threshold != 0) keep = keep8Small(c.drop, elementOf(c.header, c.tokens, c.kind, row, c.W) + column);
+	if (c.drop.threshold != 0) keep = keepSmall(c.drop, elementOf(c.header, c.tokens, c.kind, row, c.W), at);
 	if (RES) {
 		float r[8];
-		load(r, c.res + at, n, whole);
+		load(r, c.res + (i64)row * c.W, at);
 		addResidual(v, r, keep, c.drop);
 	}
 }
 
-// squares is the sum of n squared distances from the mean.
-INLINE float squares(const float (&v)[8], float mean, int n) {
+// squares is the sum of squared distances from the mean.
+INLINE float squares(const float (&v)[8], float mean, const Columns& at) {
 	float s[8];
 #pragma unroll
 	for (int i = 0; i < 8; i++) {
-		float d = i < n ? v[i] - mean : 0.0f;
+		float d = (i < 4 ? at.a + i : at.b + i - 4) < at.W ? v[i] - mean : 0.0f;
 		s[i] = d * d;
 	}
 	return sum8(s);
@@ -77,28 +75,28 @@ INLINE void scaled(float (&v)[8], float mean, float rstd, const float (&gamma)[8
 
 // forwardWide reads a row three times: for the mean, for the squares, for the result.
 template <class T, bool RES>
-INLINE void forwardWide(const Norm<T>& c, T* out, float* stats, float eps, float* part, bool whole) {
-	int turn = 0, step = blockDim.x * 8;
+INLINE void forwardWide(const Norm<T>& c, T* out, float* stats, float eps, float* part, bool vectors) {
+	int turn = 0, base = threadIdx.x / 32 * 256, step = blockDim.x * 8;
 	for (int row = blockIdx.x; row < c.rows; row += gridDim.x) {
 		float mean = 0, rstd = 0, s[1];
 #pragma unroll 1
 		for (int pass = 0; pass < 3; pass++) {
 			s[0] = 0;
 #pragma unroll 1
-			for (int column = threadIdx.x * 8; column < c.W; column += step) {
-				int n = within(column, c.W);
+			for (int first = base; first < c.W; first += step) {
+				Columns at = columnsOf<T>(first, threadIdx.x % 32, c.W, vectors);
 				float v[8];
 				u32 keep;
-				input<T, RES>(v, c, row, column, whole, keep);
+				input<T, RES>(v, c, row, at, keep);
 				if (pass == 0) s[0] += sum8(v);
-				if (pass == 1) s[0] += squares(v, mean, n);
+				if (pass == 1) s[0] += squares(v, mean, at);
 				if (pass < 2) continue;
 				float gamma[8], beta[8];
-				load(gamma, c.gamma + column, n, whole);
-				load(beta, c.beta + column, n, whole);
+				load(gamma, c.gamma, at);
+				load(beta, c.beta, at);
 				scaled(v, mean, rstd, gamma, beta);
 				if (!RES && c.drop.threshold != 0) drop(v, keep, c.drop.scale);
-				store(out + (i64)row * c.W + column, v, n, whole);
+				store(out + (i64)row * c.W, v, at);
 			}
 			if (pass == 2) break;
 			teamSum(s, part, turn);
@@ -110,25 +108,25 @@ INLINE void forwardWide(const Norm<T>& c, T* out, float* stats, float eps, float
 }
 
 template <class T, bool RES> INLINE void forward(const Norm<T>& c, T* out, float* stats, float eps, float* part) {
-	bool whole = c.W % 8 == 0 && aligned(c.x) && aligned(c.gamma) && aligned(c.beta) && aligned(out) && (!RES || aligned(c.res));
+	bool vectors = c.W % Layout<T>::whole == 0 && aligned(c.x) && aligned(c.gamma) && aligned(c.beta) && aligned(out) && (!RES || aligned(c.res));
 	if (c.W > (int)blockDim.x * 8) {
-		forwardWide<T, RES>(c, out, stats, eps, part, whole);
+		forwardWide<T, RES>(c, out, stats, eps, part, vectors);
 		return;
 	}
-	int teams = gridDim.x * blockDim.y, column = threadIdx.x * 8, n = within(column, c.W), turn = 0;
-	whole = whole && n == 8;
+	int teams = gridDim.x * blockDim.y, turn = 0;
+	Columns at = columnsOf<T>(threadIdx.x / 32 * 256, threadIdx.x % 32, c.W, vectors);
 	float gamma[8], beta[8];
-	load(gamma, c.gamma + column, n, whole);
-	load(beta, c.beta + column, n, whole);
+	load(gamma, c.gamma, at);
+	load(beta, c.beta, at);
 	Raw<T> x, res;
 	int row = blockIdx.x * blockDim.y + threadIdx.y;
 	if (row < c.rows) {
-		fetch(x, c.x + (i64)row * c.W + column, n, whole);
-		if (RES) fetch(res, c.res + (i64)row * c.W + column, n, whole);
+		fetch(x, c.x + (i64)row * c.W, at);
+		if (RES) fetch(res, c.res + (i64)row * c.W, at);
 	}
 	for (; row < c.rows; row += teams) {
 		float v[8], s[1];
-		u32 keep = keepOf(c, row, column); // before the values take their registers
+		u32 keep = keepOf(c, row, at); // before the values take their registers
 		unpack(v, x);
 		if (RES) {
 			float r[8];
@@ -136,19 +134,19 @@ template <class T, bool RES> INLINE void forward(const Norm<T>& c, T* out, float
 			addResidual(v, r, keep, c.drop);
 		}
 		if (row + teams < c.rows) {
-			i64 next = ((i64)row + teams) * c.W + column;
-			fetch(x, c.x + next, n, whole);
-			if (RES) fetch(res, c.res + next, n, whole);
+			i64 next = ((i64)row + teams) * c.W;
+			fetch(x, c.x + next, at);
+			if (RES) fetch(res, c.res + next, at);
 		}
 		s[0] = sum8(v);
 		teamSum(s, part, turn);
 		float mean = s[0] / c.W;
-		s[0] = squares(v, mean, n);
+		s[0] = squares(v, mean, at);
 		teamSum(s, part, turn);
 		float rstd = 1.0f / sqrtf(s[0] / c.W + eps);
 		scaled(v, mean, rstd, gamma, beta);
 		if (!RES && c.drop.threshold != 0) drop(v, keep, c.drop.scale);
-		store(out + (i64)row * c.W + column, v, n, whole);
+		store(out + (i64)row * c.W, v, at);
 		if (stats && threadIdx.x == 0) stats[2 * (i64)row] = mean, stats[2 * (i64)row + 1] = rstd;
 	}
 }
@@ -182,18 +180,18 @@ INLINE void result(float (&g)[8], const float (&xhat)[8], float rstd, float aver
 }
 
 template <class T, bool RES>
-INLINE void deliver(const Gradients<T>& d, float (&g)[8], i64 at, int n, bool whole, u32 keep, const Drop& dropout) {
-	if (RES && d.dres) store(d.dres + at, g, n, whole);
+INLINE void deliver(const Gradients<T>& d, float (&g)[8], i64 row, const Columns& at, u32 keep, const Drop& dropout) {
+	if (RES && d.dres) store(d.dres + row, g, at);
 	if (d.dx) {
 		if (RES && dropout.threshold != 0) drop(g, keep, dropout.scale);
-		store(d.dx + at, g, n, whole);
+		store(d.dx + row, g, at);
 	}
 }
 
 // backwardWide keeps the sums of a chunk in the partial itself: each column belongs to one thread.
 template <class T, bool RES>
-INLINE void backwardWide(const Norm<T>& c, const float* stats, const T* dout, const Gradients<T>& d, int chunkRows, float* part, bool whole) {
-	int turn = 0, step = blockDim.x * 8, chunks = (c.rows + chunkRows - 1) / chunkRows;
+INLINE void backwardWide(const Norm<T>& c, const float* stats, const T* dout, const Gradients<T>& d, int chunkRows, float* part, bool vectors) {
+	int turn = 0, base = threadIdx.x / 32 * 256, step = blockDim.x * 8, chunks = (c.rows + chunkRows - 1) / chunkRows;
 	for (int chunk = blockIdx.x; chunk < chunks; chunk += gridDim.x) {
 		float* sums = d.partial + 2 * (i64)chunk * c.W;
 		int end = min(c.rows, (chunk + 1) * chunkRows);
@@ -202,30 +200,30 @@ INLINE void backwardWide(const Norm<T>& c, const float* stats, const T* dout, co
 #pragma unroll 1
 			for (int pass = 0; pass < 2; pass++) {
 #pragma unroll 1
-				for (int column = threadIdx.x * 8; column < c.W; column += step) {
+				for (int first = base; first < c.W; first += step) {
+					Columns at = columnsOf<T>(first, threadIdx.x % 32, c.W, vectors);
 					float v[8], g[8], gamma[8], dGamma[8] = {0}, dBeta[8] = {0}, t[2] = {0, 0};
-					int n = within(column, c.W);
 					u32 keep;
-					input<T, RES>(v, c, row, column, whole, keep);
-					load(g, dout + (i64)row * c.W + column, n, whole);
+					input<T, RES>(v, c, row, at, keep);
+					load(g, dout + (i64)row * c.W, at);
 					if (!RES && c.drop.threshold != 0) drop(g, keep, c.drop.scale);
-					load(gamma, c.gamma + column, n, whole);
+					load(gamma, c.gamma, at);
 					bool sum = pass == 0 && d.partial;
 					if (sum && row > chunk * chunkRows) {
-						load(dGamma, sums + column, n, whole);
-						load(dBeta, sums + c.W + column, n, whole);
+						load(dGamma, sums, at);
+						load(dBeta, sums + c.W, at);
 					}
 					terms(v, g, mean, rstd, gamma, dGamma, dBeta, t);
 					if (sum) {
-						store(sums + column, dGamma, n, whole);
-						store(sums + c.W + column, dBeta, n, whole);
+						store(sums, dGamma, at);
+						store(sums + c.W, dBeta, at);
 					}
 					if (pass == 0) {
 						s[0] += t[0], s[1] += t[1];
 						continue;
 					}
 					result(g, v, rstd, s[0], s[1]);
-					deliver<T, RES>(d, g, (i64)row * c.W + column, n, whole, keep, c.drop);
+					deliver<T, RES>(d, g, (i64)row * c.W, at, keep, c.drop);
 				}
 				if (!d.dx && !d.dres) break;
 				if (pass == 0) {
@@ -239,29 +237,28 @@ INLINE void backwardWide(const Norm<T>& c, const float* stats, const T* dout, co
 
 template <class T, bool RES>
 INLINE void backward(const Norm<T>& c, const float* stats, const T* dout, const Gradients<T>& d, int chunkRows, float* part) {
-	bool whole = c.W % 8 == 0 && aligned(c.x) && aligned(c.gamma) && aligned(dout) && aligned(d.dx) && aligned(d.dres) &&
+	bool vectors = c.W % Layout<T>::whole == 0 && aligned(c.x) && aligned(c.gamma) && aligned(dout) && aligned(d.dx) && aligned(d.dres) &&
 		aligned(d.partial) && (!RES || aligned(c.res));
 	if (c.W > (int)blockDim.x * 8) {
-		backwardWide<T, RES>(c, stats, dout, d, chunkRows, part, whole);
+		backwardWide<T, RES>(c, stats, dout, d, chunkRows, part, vectors);
 		return;
 	}
-	int teams = gridDim.x * blockDim.y, column = threadIdx.x * 8, n = within(column, c.W), turn = 0;
-	int chunks = (c.rows + chunkRows - 1) / chunkRows;
-	whole = whole && n == 8;
+	int teams = gridDim.x * blockDim.y, turn = 0, chunks = (c.rows + chunkRows - 1) / chunkRows;
+	Columns at = columnsOf<T>(threadIdx.x / 32 * 256, threadIdx.x % 32, c.W, vectors);
 	float gamma[8];
-	load(gamma, c.gamma + column, n, whole);
+	load(gamma, c.gamma, at);
 	for (int chunk = blockIdx.x * blockDim.y + threadIdx.y; chunk < chunks; chunk += teams) {
 		int row = chunk * chunkRows, end = min(c.rows, row + chunkRows);
 		float dGamma[8] = {0}, dBeta[8] = {0};
 		Raw<T> x, res, dy;
-		i64 at = (i64)row * c.W + column;
-		fetch(x, c.x + at, n, whole);
-		if (RES) fetch(res, c.res + at, n, whole);
-		fetch(dy, dout + at, n, whole);
+		i64 start = (i64)row * c.W; // of the row
+		fetch(x, c.x + start, at);
+		if (RES) fetch(res, c.res + start, at);
+		fetch(dy, dout + start, at);
 		for (; row < end; row++) {
-			at = (i64)row * c.W + column;
+			start = (i64)row * c.W;
 			float v[8], g[8], s[2] = {0, 0}, mean = stats[2 * (i64)row], rstd = stats[2 * (i64)row + 1];
-			u32 keep = keepOf(c, row, column); // before the values take their registers
+			u32 keep = keepOf(c, row, at); // before the values take their registers
 			unpack(v, x);
 			unpack(g, dy);
 			if (RES) {
@@ -272,59 +269,60 @@ INLINE void backward(const Norm<T>& c, const float* stats, const T* dout, const 
 				drop(g, keep, c.drop.scale);
 			}
 			if (row + 1 < end) {
-				fetch(x, c.x + at + c.W, n, whole);
-				if (RES) fetch(res, c.res + at + c.W, n, whole);
-				fetch(dy, dout + at + c.W, n, whole);
+				fetch(x, c.x + start + c.W, at);
+				if (RES) fetch(res, c.res + start + c.W, at);
+				fetch(dy, dout + start + c.W, at);
 			}
 			terms(v, g, mean, rstd, gamma, dGamma, dBeta, s);
 			if (!d.dx && !d.dres) continue;
 			teamSum(s, part, turn);
 			result(g, v, rstd, s[0] / c.W, s[1] / c.W);
-			deliver<T, RES>(d, g, at, n, whole, keep, c.drop);
+			deliver<T, RES>(d, g, start, at, keep, c.drop);
 		}
 		if (d.partial) {
-			store(d.partial + 2 * (i64)chunk * c.W + column, dGamma, n, whole);
-			store(d.partial + (2 * (i64)chunk + 1) * c.W + column, dBeta, n, whole);
+			store(d.partial + 2 * (i64)chunk * c.W, dGamma, at);
+			store(d.partial + (2 * (i64)chunk + 1) * c.W, dBeta, at);
 		}
 	}
 }
 
 enum { teamMax = 320 };
 
-#define LAYER_NORM(NAME, TYPE)                                                                                              \
-	extern "C" __global__ void __launch_bounds__(teamMax, 3) layer_norm_##NAME(const int* header, const TYPE* x,               \
-		const float* gamma, const float* beta, TYPE* out, float* stats, int T, int kind, int N, int W, float eps, u32 site, \
-		u32 threshold, float scale) {                                                                                       \
-		__shared__ float part[2 * teamWarps];                                                                               \
-		forward<TYPE, false>(normOf<TYPE>(header, x, 0, gamma, beta, T, kind, N, W, site, threshold, scale), out, stats,    \
-			eps, part);                                                                                                     \
-	}                                                                                                                       \
-	extern "C" __global__ void __launch_bounds__(teamMax, 3) add_norm_##NAME(const int* header, const TYPE* x,                 \
-		const TYPE* res, const float* gamma, const float* beta, TYPE* out, float* stats, int T, int kind, int N, int W,     \
-		float eps, u32 site, u32 threshold, float scale) {                                                                  \
-		__shared__ float part[2 * teamWarps];                                                                               \
-		forward<TYPE, true>(normOf(header, x, res, gamma, beta, T, kind, N, W, site, threshold, scale), out, stats, eps,    \
-			part);                                                                                                          \
-	}                                                                                                                       \
-	extern "C" __global__ void __launch_bounds__(teamMax, 2) layer_norm_grad_##NAME(const int* header, const TYPE* x,       \
-		const float* stats, const float* gamma, const TYPE* dout, TYPE* dx, float* partial, int T, int kind, int N, int W,  \
-		int chunkRows, u32 site, u32 threshold, float scale) {                                                              \
-		__shared__ float part[4 * teamWarps];                                                                               \
-		Gradients<TYPE> d = {dx, 0, partial};                                                                               \
-		backward<TYPE, false>(normOf<TYPE>(header, x, 0, gamma, 0, T, kind, N, W, site, threshold, scale), stats, dout, d,  \
-			chunkRows, part);                                                                                               \
-	}                                                                                                                       \
-	extern "C" __global__ void __launch_bounds__(teamMax, 2) add_norm_grad_##NAME(const int* header, const TYPE* x,            \
-		const TYPE* res, const float* stats, const float* gamma, const TYPE* dout, TYPE* dx, TYPE* dres, float* partial,    \
-		int T, int kind, int N, int W, int chunkRows, u32 site, u32 threshold, float scale) {                               \
-		__shared__ float part[4 * teamWarps];                                                                               \
-		Gradients<TYPE> d = {dx, dres, partial};                                                                            \
-		backward<TYPE, true>(normOf(header, x, res, gamma, 0, T, kind, N, W, site, threshold, scale), stats, dout, d,       \
-			chunkRows, part);                                                                                               \
+// BLOCKS is how many blocks of add_norm have to fit a multiprocessor: with float32 the loads under way take more registers.
+#define LAYER_NORM(NAME, TYPE, BLOCKS)                                                                                          \
+	extern "C" __global__ void __launch_bounds__(teamMax, 3) layer_norm_##NAME(const int* header, const TYPE* x,                \
+		const float* gamma, const float* beta, TYPE* out, float* stats, int T, int kind, int N, int W, float eps, u32 site,     \
+		u32 threshold, float scale) {                                                                                           \
+		__shared__ float part[2 * teamWarps];                                                                                   \
+		forward<TYPE, false>(normOf<TYPE>(header, x, 0, gamma, beta, T, kind, N, W, site, threshold, scale), out, stats,        \
+			eps, part);                                                                                                         \
+	}                                                                                                                           \
+	extern "C" __global__ void __launch_bounds__(teamMax, BLOCKS) add_norm_##NAME(const int* header, const TYPE* x,             \
+		const TYPE* res, const float* gamma, const float* beta, TYPE* out, float* stats, int T, int kind, int N, int W,         \
+		float eps, u32 site, u32 threshold, float scale) {                                                                      \
+		__shared__ float part[2 * teamWarps];                                                                                   \
+		forward<TYPE, true>(normOf(header, x, res, gamma, beta, T, kind, N, W, site, threshold, scale), out, stats, eps,        \
+			part);                                                                                                              \
+	}                                                                                                                           \
+	extern "C" __global__ void __launch_bounds__(teamMax, 2) layer_norm_grad_##NAME(const int* header, const TYPE* x,           \
+		const float* stats, const float* gamma, const TYPE* dout, TYPE* dx, float* partial, int T, int kind, int N, int W,      \
+		int chunkRows, u32 site, u32 threshold, float scale) {                                                                  \
+		__shared__ float part[4 * teamWarps];                                                                                   \
+		Gradients<TYPE> d = {dx, 0, partial};                                                                                   \
+		backward<TYPE, false>(normOf<TYPE>(header, x, 0, gamma, 0, T, kind, N, W, site, threshold, scale), stats, dout, d,      \
+			chunkRows, part);                                                                                                   \
+	}                                                                                                                           \
+	extern "C" __global__ void __launch_bounds__(teamMax, 2) add_norm_grad_##NAME(const int* header, const TYPE* x,             \
+		const TYPE* res, const float* stats, const float* gamma, const TYPE* dout, TYPE* dx, TYPE* dres, float* partial,        \
+		int T, int kind, int N, int W, int chunkRows, u32 site, u32 threshold, float scale) {                                   \
+		__shared__ float part[4 * teamWarps];                                                                                   \
+		Gradients<TYPE> d = {dx, dres, partial};                                                                                \
+		backward<TYPE, true>(normOf(header, x, res, gamma, 0, T, kind, N, W, site, threshold, scale), stats, dout, d,           \
+			chunkRows, part);                                                                                                   \
 	}
 
-LAYER_NORM(f32, float)
-LAYER_NORM(bf16, bf16)
+LAYER_NORM(f32, float, 2)
+LAYER_NORM(bf16, bf16, 3)
 
 // fold_rows ends the sums over rows: out_k = beta_k*out_k + the sum of partial[chunk, k] over the chunks in use. A block is
 // 32 columns by 8 threads, and each of those has eight strands, so that eight loads are under way.

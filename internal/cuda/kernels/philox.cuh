@@ -72,24 +72,32 @@ INLINE u32 keep4(const Drop& d, uint4 w) {
 		(w.w >= d.threshold ? 8u : 0u);
 }
 
-// keep8 says which of eight elements stay: bit i is element + i. Where the width is a multiple of four, they are those of
-// two calls.
-INLINE u32 keep8(const Drop& d, u64 element) {
-	u64 call = element / 4;
-	Words w = {counterOf(d, call), counterOf(d, call + 1)};
+// keepOf says which of a thread's columns stay: bit i is value i. element is that of column 0. Where the width is a multiple
+// of four, each group of columns is one call; else it lies in two.
+INLINE u32 keepOf(const Drop& d, u64 element, const Columns& c) {
+	u64 a = (element + c.a) / 4, b = (element + c.b) / 4;
+	u32 first = (u32)element & 3u; // that of the groups too: they begin at multiples of four
+	Words w = {counterOf(d, a), counterOf(d, b)};
 	w = philox2(w, d.key0, d.key1);
-	u32 first = (u32)element & 3u, keep = keep4(d, w.a) | keep4(d, w.b) << 4;
-	if (first != 0) keep |= keep4(d, philox(counterOf(d, call + 2), d.key0, d.key1)) << 8;
-	return keep >> first;
+	u32 low = keep4(d, w.a), high = keep4(d, w.b);
+	if (first != 0) {
+		low |= keep4(d, philox(counterOf(d, a + 1), d.key0, d.key1)) << 4;
+		high |= keep4(d, philox(counterOf(d, b + 1), d.key0, d.key1)) << 4;
+	}
+	return (low >> first & 15u) | (high >> first & 15u) << 4;
 }
 
-// keep8Small is keep8 in little code, for the ways that are rarely taken.
-INLINE u32 keep8Small(const Drop& d, u64 element) {
-	u64 call = element / 4;
+// keepSmall is keepOf in little code, for the ways that are rarely taken.
+INLINE u32 keepSmall(const Drop& d, u64 element, const Columns& c) {
 	u32 keep = 0;
 #pragma unroll 1
-	for (u32 i = 0; i < 3; i++) keep |= keep4(d, philox(counterOf(d, call + i), d.key0, d.key1)) << 4 * i;
-	return keep >> ((u32)element & 3u);
+	for (int i = 0; i < 8; i++) {
+		u64 at = element + (i < 4 ? c.a + i : c.b + i - 4);
+		uint4 w = philox(counterOf(d, at / 4), d.key0, d.key1);
+		u32 k = (u32)at & 3u;
+		keep |= ((k == 0 ? w.x : k == 1 ? w.y : k == 2 ? w.z : w.w) >= d.threshold ? 1u : 0u) << i;
+	}
+	return keep;
 }
 
 // drop sets what goes to 0, whatever it was, and scales what stays.

@@ -12,15 +12,14 @@
 template <class T> INLINE void gather(const int* header, const T* x, T* out, int tokens, int W) {
 	const int* masked = maskedOf(header, tokens);
 	int rows = header[headMasked];
-	bool vectors = W % 8 == 0 && aligned(x) && aligned(out);
+	bool vectors = W % Layout<T>::whole == 0 && aligned(x) && aligned(out);
 	Tile t = tile();
-	for (int column = t.column; column < W; column += t.columnStep) {
-		int n = within(column, W);
-		bool whole = vectors && n == 8;
+	for (int base = t.base; base < W; base += t.baseStep) {
+		Columns at = columnsOf<T>(base, threadIdx.x, W, vectors);
 		for (int row = t.row; row < rows; row += t.rowStep) {
 			float v[8];
-			load(v, x + (i64)masked[row] * W + column, n, whole);
-			store(out + (i64)row * W + column, v, n, whole);
+			load(v, x + (i64)masked[row] * W, at);
+			store(out + (i64)row * W, v, at);
 		}
 	}
 }
@@ -35,7 +34,7 @@ extern "C" __global__ void __launch_bounds__(256) gather_bf16(const int* header,
 template <class T> INLINE void gatherGrad(const int* header, const T* dout, T* dx, int tokens, int W) {
 	const int* masked = maskedOf(header, tokens);
 	int rows = header[headTokens], count = header[headMasked];
-	bool vectors = W % 8 == 0 && aligned(dout) && aligned(dx);
+	bool vectors = W % Layout<T>::whole == 0 && aligned(dout) && aligned(dx);
 	Tile t = tile();
 	for (int row = t.row; row < rows; row += t.rowStep) {
 		int low = 0, high = count; // the first masked token that is not below row
@@ -45,12 +44,11 @@ template <class T> INLINE void gatherGrad(const int* header, const T* dout, T* d
 			else high = middle;
 		}
 		bool found = low < count && masked[low] == row;
-		for (int column = t.column; column < W; column += t.columnStep) {
-			int n = within(column, W);
-			bool whole = vectors && n == 8;
+		for (int base = t.base; base < W; base += t.baseStep) {
+			Columns at = columnsOf<T>(base, threadIdx.x, W, vectors);
 			float v[8] = {0};
-			if (found) load(v, dout + (i64)low * W + column, n, whole);
-			store(dx + (i64)row * W + column, v, n, whole);
+			if (found) load(v, dout + (i64)low * W, at);
+			store(dx + (i64)row * W, v, at);
 		}
 	}
 }
@@ -86,13 +84,12 @@ INLINE void pool(const int* header, const T* x, float* out, int W, int first, in
 	for (int piece = blockIdx.y; piece < pieces; piece += gridDim.y) {
 		Chosen c = chosen(header, piece, first, inner);
 		for (int base = blockIdx.x * 64; base < W; base += gridDim.x * 64) {
-			int column = base + threadIdx.x * 8, n = within(column, W);
-			bool whole = vectors && n == 8;
+			Columns at = columnsOf<bf16>(base, threadIdx.x, W, vectors); // neighbours: nothing is written so
 			float sum[8] = {0};
 #pragma unroll 4
 			for (int token = c.first + threadIdx.y; token < c.end; token += 32) {
 				float v[8];
-				load(v, x + (i64)token * W + column, n, whole);
+				load(v, x + (i64)token * W, at);
 #pragma unroll
 				for (int i = 0; i < 8; i++) sum[i] += v[i];
 			}
@@ -123,22 +120,21 @@ template <class T>
 INLINE void poolGrad(const int* header, const float* dout, T* dx, int tokens, int W, int first, int inner) {
 	const int* pieces = pieceOf(header, tokens);
 	int rows = header[headTokens];
-	bool vectors = W % 8 == 0 && aligned(dout) && aligned(dx);
+	bool vectors = W % Layout<T>::whole == 0 && aligned(dout) && aligned(dx);
 	Tile t = tile();
 	for (int row = t.row; row < rows; row += t.rowStep) {
 		int piece = pieces[row];
 		Chosen c = chosen(header, piece, first, inner);
 		bool in = row >= c.first && row < c.end;
-		for (int column = t.column; column < W; column += t.columnStep) {
-			int n = within(column, W);
-			bool whole = vectors && n == 8;
+		for (int base = t.base; base < W; base += t.baseStep) {
+			Columns at = columnsOf<T>(base, threadIdx.x, W, vectors);
 			float v[8] = {0};
 			if (in) {
-				load(v, dout + (i64)piece * W + column, n, whole);
+				load(v, dout + (i64)piece * W, at);
 #pragma unroll
 				for (int i = 0; i < 8; i++) v[i] = __fdiv_rn(v[i], (float)(c.end - c.first));
 			}
-			store(dx + (i64)row * W + column, v, n, whole);
+			store(dx + (i64)row * W, v, at);
 		}
 	}
 }
