@@ -40,6 +40,8 @@ func gpuFailure(err error) error {
 		return fmt.Errorf("%s (secencoder info lists the places that were looked at)", short)
 	case errors.Is(err, cuda.ErrNoDevice) && !errors.As(err, &code):
 		return hint(err, "secencoder info lists the GPUs")
+	case errors.Is(err, cuda.ErrOutOfMemory):
+		return hint(err, "or lower --bytes")
 	default:
 		return err
 	}

@@ -71,7 +71,7 @@ func TestBenchGPUOnStandin(t *testing.T) {
 	for settings, want := range map[string]string{
 		"driver=11040":                       "the kernels need driver 530 (CUDA 12.1) or newer, this one is for CUDA 11.4",
 		"devices=0":                          "the driver is there but sees no GPU",
-		"memory=30000":                       "are needed",
+		"memory=30000":                       "; or lower --bytes",
 		"fail=cuDevicePrimaryCtxRetain:1:46": "another process holds the GPU in exclusive mode",
 		"fail=cuMemcpyDtoDAsync_v2:5:719":    "start the program again",
 	} {

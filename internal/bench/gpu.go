@@ -102,9 +102,10 @@ type gpuBench struct {
 	owned   []cuda.Ptr
 	graphs  []*cuda.Graph
 	hosts   []*cuda.Host
+	noise   map[cuda.Type][]byte
 	starts  map[string]*cuda.Launch
 	T, E, I int // tokens of products, hidden and intermediate size
-	V       int
+	V       int // words
 
 	peaks  map[string]*gpuCase
 	cases  []*gpuCase
@@ -159,8 +160,9 @@ func newGPUBench(driver *cuda.Driver, dev *cuda.Device, o Options) (b *gpuBench,
 	if o.Tokens == 0 {
 		o.Tokens = max(d.TokensPerStep, o.Context)
 	}
-	b = &gpuBench{o: o, driver: driver, dev: dev, T: o.Tokens, E: c.HiddenSize, I: c.IntermediateSize, V: c.VocabSize,
-		starts: map[string]*cuda.Launch{}, peaks: map[string]*gpuCase{}}
+	b = &gpuBench{o: o, driver: driver, dev: dev, T: o.Tokens, E: c.HiddenSize, I: c.IntermediateSize,
+		V:      min(c.VocabSize, max(64, int(o.Bytes)/(4*c.HiddenSize))), // a table no larger than a call
+		starts: map[string]*cuda.Launch{}, peaks: map[string]*gpuCase{}, noise: map[cuda.Type][]byte{}}
 	if b.table, err = gpu.New(dev, gpu.Options{}); err != nil {
 		return b, err
 	}

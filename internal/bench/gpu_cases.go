@@ -43,22 +43,32 @@ func (b *gpuBench) random(dtype cuda.Type, n int) (cuda.Ptr, error) {
 	if dtype == cuda.BF16 {
 		size = 2
 	}
-	period := min(n, 1<<20)
-	stream := rng.NewStream(b.o.Seed, rng.Probe, 0, 0, 0)
-	data := make([]byte, period*size)
-	for i := range period {
-		x := float32(stream.Float64() - 0.5)
-		if dtype == cuda.BF16 {
-			*(*bf16.BF16)(unsafe.Pointer(&data[2*i])) = bf16.FromFloat32(x)
-		} else {
-			*(*float32)(unsafe.Pointer(&data[4*i])) = x
-		}
+	if b.noise[dtype] == nil {
+		b.noise[dtype] = noise(b.o.Seed, dtype, min(1<<20, int(b.o.Bytes)/size))
 	}
+	data := b.noise[dtype]
 	p, err := b.alloc(n * size)
 	for at := 0; at < n*size && err == nil; at += len(data) {
 		err = b.stream.CopyToDevice(p+cuda.Ptr(at), data[:min(len(data), n*size-at)])
 	}
 	return p, err
+}
+
+// noise returns n random values.
+func noise(seed uint64, dtype cuda.Type, n int) []byte {
+	stream := rng.NewStream(seed, rng.Probe, 0, 0, 0)
+	if dtype == cuda.BF16 {
+		list := make([]bf16.BF16, n)
+		for i := range list {
+			list[i] = bf16.FromFloat32(float32(stream.Float64() - 0.5))
+		}
+		return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(list))), 2*n)
+	}
+	list := make([]float32, n)
+	for i := range list {
+		list[i] = float32(stream.Float64() - 0.5)
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(list))), 4*n)
 }
 
 // openPeaks makes what everything is held against.
