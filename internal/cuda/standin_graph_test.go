@@ -206,6 +206,58 @@ func TestStandinGraphKeepsMemory(t *testing.T) {
 	})
 }
 
+// A graph with memory of its own may be closed while it runs: the memory is anybody's only afterwards. What the program
+// took in a capture and still holds stays its own.
+func TestStandinGraphClosedWhileRunning(t *testing.T) {
+	delays(t, func(t *testing.T, delay, seed int) {
+		_, dev := delayed(t, delay, seed)
+		s, other := stream(t, dev), stream(t, dev)
+		const n = 512
+		fill, add := kernel(t, dev, "standin_fill"), kernel(t, dev, "standin_add")
+		out := memory(t, dev, s, 4*n)
+		var warm [2]cuda.Ptr
+		for i := range warm {
+			var err error
+			warm[i], err = dev.Alloc(s, 4*n)
+			succeed(t, err)
+		}
+		for _, p := range warm {
+			succeed(t, dev.Free(s, p))
+		}
+		succeed(t, s.Fill(out, 0, 4*n))
+		var kept cuda.Ptr
+		g, err := s.Capture(func() (err error) {
+			if kept, err = dev.Alloc(s, 4*n); err != nil {
+				return err
+			}
+			p, err := dev.Alloc(s, 4*n)
+			if err != nil {
+				return err
+			}
+			return errors.Join(
+				fill.Reset().Ptr(kept).U32(3).U32(n).Run(s, grid(2), grid(256), 0),
+				fill.Reset().Ptr(p).U32(6).U32(n).Run(s, grid(2), grid(256), 0),
+				add.Reset().Ptr(out).Ptr(p).U32(n).Run(s, grid(2), grid(256), 0),
+				dev.Free(s, p))
+		})
+		succeed(t, err)
+		succeed(t, g.Launch(s))
+		succeed(t, g.Close())
+		var mine [2]cuda.Ptr // one of them where the graph had its memory, none where kept is
+		for i := range mine {
+			mine[i] = memory(t, dev, other, 4*n)
+			succeed(t, fill.Reset().Ptr(mine[i]).U32(50).U32(n).Run(other, grid(2), grid(256), 0))
+		}
+		succeed(t, other.Synchronize())
+		allAre(t, u32s(t, s, out, n), 6)
+		allAre(t, u32s(t, s, kept, n), 3)
+		for _, p := range mine {
+			allAre(t, u32s(t, other, p, n), 50)
+		}
+		succeed(t, dev.Free(s, kept))
+	})
+}
+
 // Graphs made and closed many times leave nothing; an open one at Close of the device is named.
 func TestStandinGraphLeft(t *testing.T) {
 	lib, drv := loadStandin(t)

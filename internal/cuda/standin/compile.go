@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 //go:embed *.c *.h
@@ -106,6 +107,7 @@ func Compile(t testing.TB, s Source) string {
 	if _, err := os.Stat(output); err == nil {
 		return output
 	}
+	prune(cache)
 	work, err := os.MkdirTemp(cache, "new-*")
 	if err != nil {
 		t.Fatal(err)
@@ -133,6 +135,19 @@ func Compile(t testing.TB, s Source) string {
 		}
 	}
 	return output
+}
+
+// prune removes what was built from sources of another time: a month old, and made again when it is wanted.
+func prune(cache string) {
+	entries, err := os.ReadDir(cache)
+	if err != nil {
+		return // nothing to remove
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > 30*24*time.Hour {
+			os.RemoveAll(filepath.Join(cache, e.Name()))
+		}
+	}
 }
 
 func copyFile(t testing.TB, from, to string) {

@@ -371,6 +371,13 @@ STANDIN_API void standin_reset(void) {
 	configure();
 }
 
+// standin_forget is for the end of a test.
+STANDIN_API void standin_forget(void) {
+	pthread_mutex_lock(&lock);
+	memory_forget();
+	pthread_mutex_unlock(&lock);
+}
+
 STANDIN_API int cuInit(unsigned flags) {
 	STANDIN_BEGIN(cuInit, STANDIN_PLAIN);
 	if (flags != 0)

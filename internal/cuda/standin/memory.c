@@ -282,8 +282,8 @@ void memory_each_leak(void) {
 		leaked(&host, &host.all[i]);
 }
 
-// standin_forget gives the address ranges back when nothing lies in them: a process may use many stand-ins.
-STANDIN_API void standin_forget(void) {
+// memory_forget gives the address ranges back when nothing lies in them: a process may use many stand-ins.
+void memory_forget(void) {
 	struct arena *both[] = {&device, &host};
 	for (int k = 0; k < 2; k++)
 		if (both[k]->base && both[k]->count == 0) {

@@ -1,5 +1,5 @@
 // What the parts of the stand-in share with each other and with lt.c: the calls, their faults, device memory and
-// stream work. The functions marked STANDIN_API are the control surface that Go reaches (control.go).
+// stream work. The functions marked STANDIN_API that are not the driver's are the control surface that Go reaches (standin.go).
 //
 // A function of the driver begins with STANDIN_BEGIN and ends with STANDIN_END:
 //

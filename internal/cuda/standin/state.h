@@ -104,6 +104,7 @@ void memory_drop(int context, int report);
 void memory_each_leak(void);
 void memory_show(void); // before device memory is touched here
 void memory_hide(void);
+void memory_forget(void);
 int memory_check_red(void); // true when whole; notes a violation for each overrun
 size_t memory_used(int device);
 
