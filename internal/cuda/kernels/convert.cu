@@ -27,12 +27,14 @@ INLINE void load8(float (&v)[8], const bf16* p) {
 	unpack(v, r);
 }
 
+INLINE u32 exact2(float low, float high) { return narrow(low) | narrow(high) << 16; }
+
 extern "C" __global__ void __launch_bounds__(256) convert_f32_bf16(const float* x, bf16* out, i64 n) {
 	Span s = spanOf(n, 8, aligned(x) && aligned(out));
 	for (i64 i = s.first; i < s.groups; i += s.step) {
 		float v[8];
 		load8(v, x + 8 * i);
-		((uint4*)out)[i] = pack(v);
+		((uint4*)out)[i] = make_uint4(exact2(v[0], v[1]), exact2(v[2], v[3]), exact2(v[4], v[5]), exact2(v[6], v[7]));
 	}
 	for (i64 i = 8 * s.groups + s.first; i < n; i += s.step) write(out + i, read(x + i));
 }
@@ -61,7 +63,7 @@ extern "C" __global__ void __launch_bounds__(256) add_bf16(const bf16* a, const 
 		load8(w, b + 8 * i);
 #pragma unroll
 		for (int j = 0; j < 8; j++) v[j] = __fadd_rn(v[j], w[j]);
-		((uint4*)out)[i] = pack(v);
+		((uint4*)out)[i] = make_uint4(narrow2(v[0], v[1]), narrow2(v[2], v[3]), narrow2(v[4], v[5]), narrow2(v[6], v[7]));
 	}
 	for (i64 i = 8 * s.groups + s.first; i < n; i += s.step) write(out + i, __fadd_rn(read(a + i), read(b + i)));
 }

@@ -69,7 +69,7 @@ extern "C" __global__ void __launch_bounds__(sortTile / 2) embed_sort(const int*
 			u32 id = NOWHERE;
 			if (token < rows) {
 				int given = ids ? ids[token] : absent ? place[token] : 0;
-				if (given >= 0 && (pad < 0 || given != pad)) id = given;
+				if (given >= 0 && given != pad) id = given;
 			}
 			k[i] = (u64)id << 32 | (u32)token;
 		}

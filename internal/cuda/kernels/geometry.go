@@ -41,21 +41,18 @@ func TileChunks(n, w int) Geometry {
 	return Geometry{Grid: [3]int{Chunks(w, 32*vector), max(1, min(Chunks(n, SumRows), maxGridY)), 1}, Block: [3]int{32, perBlock / 32, 1}}
 }
 
-// team is the threads that share a row of width w, and how many such teams stand in a block.
-func team(w int) (threads, teams int) {
-	threads = min(Chunks(w, 32*vector)*32, teamMax)
+// block1 is a block for teams of so many threads: several teams where a team is one warp, for those need no barrier.
+func block1(threads int) [3]int {
 	if threads == 32 {
-		return threads, 4
+		return [3]int{32, 4, 1}
 	}
-	return threads, 1
+	return [3]int{threads, 1, 1}
 }
 
-// Teams is the launch of the norms.
+// Teams is the launch of the norms: a warp for each 1,024 columns of a row.
 func Teams(n, w, mp int) Geometry {
-	threads, teams := team(w)
-	g := grid1(min(Chunks(n, teams), Chunks(2048*mp, threads*teams)), threads)
-	g.Block[1] = teams
-	return g
+	b := block1(min(Chunks(w, 32*4*vector)*32, teamMax))
+	return Geometry{Grid: [3]int{max(1, min(Chunks(n, b[1]), Chunks(2048*mp, b[0]*b[1]))), 1, 1}, Block: b}
 }
 
 // NormChunks returns the rows of one partial of dGamma and dBeta, and how many partials there are, for n rows in the shape:
@@ -65,13 +62,11 @@ func NormChunks(n int) (rows, chunks int) {
 	return rows, Chunks(n, rows)
 }
 
-// TeamChunks is the launch of the gradients of the norms: one team for each partial.
+// TeamChunks is the launch of the gradients of the norms: one team for each partial, a warp for each 256 columns of a row.
 func TeamChunks(n, w int) Geometry {
-	threads, teams := team(w)
+	b := block1(min(Chunks(w, 32*vector)*32, teamMax))
 	_, chunks := NormChunks(n)
-	g := grid1(Chunks(chunks, teams), threads)
-	g.Block[1] = teams
-	return g
+	return Geometry{Grid: [3]int{max(1, Chunks(chunks, b[1])), 1, 1}, Block: b}
 }
 
 // Fold is the launch of fold_rows.

@@ -3,17 +3,29 @@
 // y = dropout(LN(x)*gamma + beta), or y = LN(dropout(x) + res)*gamma + beta; statistics are those of two passes over the
 // row: the mean, then the centred squares.
 //
-// A team of threads holds a row in registers, eight columns a thread, so that each element is read once and written once;
-// gamma and beta stay in registers over all rows of the team. The loads of the next row are under way while this one is
-// reduced, because a reduction is a barrier at which nothing else moves. Rows wider than 2,560 columns are read once for
-// each pass, the later times out of the cache.
+// Each element is read once and written once: a row lies in the registers of a team of threads. What bounds this is
+// memory, if the instructions are few: with BF16 an H200 moves 1.1e12 elements a second through LayerNorm, and issues 27
+// instructions in the time of one.
+//
+// Forward, a thread holds up to four runs of eight columns, so that a row of up to 1,024 columns is one warp's. Its sums
+// then need no barrier, their 20 instructions are shared by 24 columns of a thread where the width is 768, and the warps
+// of a multiprocessor load, add and store independently of each other. gamma and beta come out of the L1 cache.
+//
+// Backward, a thread holds eight columns, because the sums of dGamma and dBeta take two registers a column; gamma stays in
+// registers too. The sums of a row are a barrier where the width is over 256, so the loads of the next row are under way
+// while this one is reduced.
+//
+// Rows that are too wide for the registers of a team are read once for each pass, the later times out of the cache.
 //
 // Bytes an element (float32; half of it with BF16): forward 8, with a residual 12; backward 12, with a residual 16 and 4
-// more where dropout makes two different gradients. About 15 operations an element and, with dropout, 25 more: bound by
-// memory.
+// more where dropout makes two different gradients. 11 to 25 instructions an element; dropout takes 25 more, and then BF16
+// is bound by them.
 //
 // dGamma and dBeta: a team adds up a chunk of rows in registers, fold_rows adds the chunks: 64 strands of chunks in order,
 // then a tree over the strands. Chunks depend on the rows in the shape alone.
+//
+// Given up: eight columns a thread forward as well (two barriers a row and twice the instructions an element); eight
+// neighbouring float32 in one thread (common.cuh says why).
 #include "philox.cuh"
 #include "reduce.cuh"
 
@@ -23,12 +35,13 @@ template <class T> struct Norm {
 	const T *x, *res;
 	const float *gamma, *beta;
 	int tokens, kind, rows, W;
+	float inverse; // of W
 	Drop drop;
 };
 
 template <class T> INLINE Norm<T> normOf(const int* header, const T* x, const T* res, const float* gamma, const float* beta,
 	int tokens, int kind, int N, int W, u32 site, u32 threshold, float scale) {
-	Norm<T> c = {header, x, res, gamma, beta, tokens, kind, rowsInUse(header, kind, N), W, dropOf(header, site, threshold, scale)};
+	Norm<T> c = {header, x, res, gamma, beta, tokens, kind, rowsInUse(header, kind, N), W, 1.0f / W, dropOf(header, site, threshold, scale)};
 	return c;
 }
 
@@ -57,12 +70,17 @@ template <class T, bool RES> INLINE void input(float (&v)[8], const Norm<T>& c, 
 	}
 }
 
-// squares is the sum of squared distances from the mean.
-INLINE float squares(const float (&v)[8], float mean, const Columns& at) {
+// squares is the sum of squared distances from the mean; what lies beyond the width becomes the mean.
+INLINE float squares(float (&v)[8], float mean, const Columns& at) {
+	if (at.b + 4 > at.W) {
+#pragma unroll
+		for (int i = 0; i < 8; i++)
+			if ((i < 4 ? at.a + i : at.b + i - 4) >= at.W) v[i] = mean;
+	}
 	float s[8];
 #pragma unroll
 	for (int i = 0; i < 8; i++) {
-		float d = (i < 4 ? at.a + i : at.b + i - 4) < at.W ? v[i] - mean : 0.0f;
+		float d = v[i] - mean;
 		s[i] = d * d;
 	}
 	return sum8(s);
@@ -100,53 +118,71 @@ INLINE void forwardWide(const Norm<T>& c, T* out, float* stats, float eps, float
 			}
 			if (pass == 2) break;
 			teamSum(s, part, turn);
-			if (pass == 0) mean = s[0] / c.W;
-			if (pass == 1) rstd = 1.0f / sqrtf(s[0] / c.W + eps);
+			if (pass == 0) mean = s[0] * c.inverse;
+			if (pass == 1) rstd = rsqrtf(fmaf(s[0], c.inverse, eps));
 		}
 		if (stats && threadIdx.x == 0) stats[2 * (i64)row] = mean, stats[2 * (i64)row + 1] = rstd;
 	}
 }
 
+// forward: a thread has up to four runs of eight columns, so that rows of up to 1,024 columns are one warp's: its sums
+// need no barrier, and what a reduction costs is shared by 32 columns of a thread.
+enum { runs = 4 };
+
 template <class T, bool RES> INLINE void forward(const Norm<T>& c, T* out, float* stats, float eps, float* part) {
 	bool vectors = c.W % Layout<T>::whole == 0 && aligned(c.x) && aligned(c.gamma) && aligned(c.beta) && aligned(out) && (!RES || aligned(c.res));
-	if (c.W > (int)blockDim.x * 8) {
+	if (c.W > (int)blockDim.x * 8 * runs) {
 		forwardWide<T, RES>(c, out, stats, eps, part, vectors);
 		return;
 	}
-	int teams = gridDim.x * blockDim.y, turn = 0;
-	Columns at = columnsOf<T>(threadIdx.x / 32 * 256, threadIdx.x % 32, c.W, vectors);
-	float gamma[8], beta[8];
-	load(gamma, c.gamma, at);
-	load(beta, c.beta, at);
-	Raw<T> x, res;
-	int row = blockIdx.x * blockDim.y + threadIdx.y;
-	if (row < c.rows) {
-		fetch(x, c.x + (i64)row * c.W, at);
-		if (RES) fetch(res, c.res + (i64)row * c.W, at);
-	}
-	for (; row < c.rows; row += teams) {
-		float v[8], s[1];
-		u32 keep = keepOf(c, row, at); // before the values take their registers
-		unpack(v, x);
-		if (RES) {
-			float r[8];
-			unpack(r, res);
-			addResidual(v, r, keep, c.drop);
+	int lane = threadIdx.x % 32, base = threadIdx.x / 32 * 256, step = blockDim.x * 8, turn = 0;
+	for (int row = blockIdx.x * blockDim.y + threadIdx.y; row < c.rows; row += gridDim.x * blockDim.y) {
+		i64 start = (i64)row * c.W;
+		Raw<T> x[runs], res[runs];
+#pragma unroll
+		for (int j = 0; j < runs; j++) { // all loads before their first use
+			Columns at = columnsOf<T>(base + j * step, lane, c.W, vectors);
+			fetch(x[j], c.x + start, at);
+			if (RES) fetch(res[j], c.res + start, at);
 		}
-		if (row + teams < c.rows) {
-			i64 next = ((i64)row + teams) * c.W;
-			fetch(x, c.x + next, at);
-			if (RES) fetch(res, c.res + next, at);
+		u32 keep = ~0u; // eight bits for each run
+		if (c.drop.threshold != 0) {
+			u64 element = elementOf(c.header, c.tokens, c.kind, row, c.W);
+			keep = 0;
+#pragma unroll 1
+			for (int j = 0; j < runs && base + j * step < c.W; j++)
+				keep |= keepOf(c.drop, element, columnsOf<T>(base + j * step, lane, c.W, vectors)) << 8 * j;
 		}
-		s[0] = sum8(v);
+		float v[runs][8], s[1] = {0};
+#pragma unroll
+		for (int j = 0; j < runs; j++) {
+			unpack(v[j], x[j]);
+			if (RES) {
+				float r[8];
+				unpack(r, res[j]);
+				addResidual(v[j], r, keep >> 8 * j, c.drop);
+			}
+			s[0] += sum8(v[j]);
+		}
 		teamSum(s, part, turn);
-		float mean = s[0] / c.W;
-		s[0] = squares(v, mean, at);
+		float mean = s[0] * c.inverse;
+		s[0] = 0;
+#pragma unroll
+		for (int j = 0; j < runs; j++)
+			if (base + j * step < c.W) s[0] += squares(v[j], mean, columnsOf<T>(base + j * step, lane, c.W, vectors));
 		teamSum(s, part, turn);
-		float rstd = 1.0f / sqrtf(s[0] / c.W + eps);
-		scaled(v, mean, rstd, gamma, beta);
-		if (!RES && c.drop.threshold != 0) drop(v, keep, c.drop.scale);
-		store(out + (i64)row * c.W, v, at);
+		float rstd = rsqrtf(fmaf(s[0], c.inverse, eps));
+#pragma unroll
+		for (int j = 0; j < runs; j++) {
+			if (base + j * step >= c.W) break;
+			Columns at = columnsOf<T>(base + j * step, lane, c.W, vectors);
+			float gamma[8], beta[8];
+			load(gamma, c.gamma, at);
+			load(beta, c.beta, at);
+			scaled(v[j], mean, rstd, gamma, beta);
+			if (!RES && c.drop.threshold != 0) drop(v[j], keep >> 8 * j, c.drop.scale);
+			store(out + start, v[j], at);
+		}
 		if (stats && threadIdx.x == 0) stats[2 * (i64)row] = mean, stats[2 * (i64)row + 1] = rstd;
 	}
 }
@@ -228,7 +264,7 @@ INLINE void backwardWide(const Norm<T>& c, const float* stats, const T* dout, co
 				if (!d.dx && !d.dres) break;
 				if (pass == 0) {
 					teamSum(s, part, turn);
-					s[0] /= c.W, s[1] /= c.W;
+					s[0] *= c.inverse, s[1] *= c.inverse;
 				}
 			}
 		}
@@ -276,7 +312,7 @@ INLINE void backward(const Norm<T>& c, const float* stats, const T* dout, const 
 			terms(v, g, mean, rstd, gamma, dGamma, dBeta, s);
 			if (!d.dx && !d.dres) continue;
 			teamSum(s, part, turn);
-			result(g, v, rstd, s[0] / c.W, s[1] / c.W);
+			result(g, v, rstd, s[0] * c.inverse, s[1] * c.inverse);
 			deliver<T, RES>(d, g, start, at, keep, c.drop);
 		}
 		if (d.partial) {
@@ -290,7 +326,7 @@ enum { teamMax = 320 };
 
 // BLOCKS is how many blocks of add_norm have to fit a multiprocessor: with float32 the loads under way take more registers.
 #define LAYER_NORM(NAME, TYPE, BLOCKS)                                                                                          \
-	extern "C" __global__ void __launch_bounds__(teamMax, 3) layer_norm_##NAME(const int* header, const TYPE* x,                \
+	extern "C" __global__ void __launch_bounds__(teamMax, 2) layer_norm_##NAME(const int* header, const TYPE* x,                \
 		const float* gamma, const float* beta, TYPE* out, float* stats, int T, int kind, int N, int W, float eps, u32 site,     \
 		u32 threshold, float scale) {                                                                                           \
 		__shared__ float part[2 * teamWarps];                                                                                   \
@@ -321,8 +357,8 @@ enum { teamMax = 320 };
 			chunkRows, part);                                                                                                   \
 	}
 
-LAYER_NORM(f32, float, 2)
-LAYER_NORM(bf16, bf16, 3)
+LAYER_NORM(f32, float, 1)
+LAYER_NORM(bf16, bf16, 2)
 
 // fold_rows ends the sums over rows: out_k = beta_k*out_k + the sum of partial[chunk, k] over the chunks in use. A block is
 // 32 columns by 8 threads, and each of those has eight strands, so that eight loads are under way.

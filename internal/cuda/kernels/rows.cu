@@ -17,9 +17,9 @@ template <class T> INLINE void gather(const int* header, const T* x, T* out, int
 	for (int base = t.base; base < W; base += t.baseStep) {
 		Columns at = columnsOf<T>(base, threadIdx.x, W, vectors);
 		for (int row = t.row; row < rows; row += t.rowStep) {
-			float v[8];
-			load(v, x + (i64)masked[row] * W, at);
-			store(out + (i64)row * W, v, at);
+			Raw<T> raw;
+			fetch(raw, x + (i64)masked[row] * W, at);
+			put(out + (i64)row * W, raw, at);
 		}
 	}
 }
@@ -46,9 +46,9 @@ template <class T> INLINE void gatherGrad(const int* header, const T* dout, T* d
 		bool found = low < count && masked[low] == row;
 		for (int base = t.base; base < W; base += t.baseStep) {
 			Columns at = columnsOf<T>(base, threadIdx.x, W, vectors);
-			float v[8] = {0};
-			if (found) load(v, dout + (i64)low * W, at);
-			store(dx + (i64)row * W, v, at);
+			Raw<T> raw = {};
+			if (found) fetch(raw, dout + (i64)low * W, at);
+			put(dx + (i64)row * W, raw, at);
 		}
 	}
 }
@@ -73,8 +73,7 @@ INLINE Chosen chosen(const int* header, int piece, int first, int inner) {
 		c.first++;
 		c.end--;
 	}
-	c.end = max(c.first, c.end);
-	return c;
+	return c; // the end of a piece of two tokens lies before its first: nothing is chosen
 }
 
 template <class T>
