@@ -22,7 +22,6 @@ type program struct {
 	fill    *cuda.Function
 	add     *cuda.Function
 	streams []*cuda.Stream
-	events  []*cuda.Event
 	hosts   []*cuda.Host
 	graphs  []*graphOf
 	blocks  []*block
