@@ -1,7 +1,6 @@
 package cuda
 
 import (
-	"errors"
 	"slices"
 	"unsafe"
 )
@@ -72,10 +71,10 @@ func (l *ltLibrary) search(lt uintptr, k ltKey) (plan *ltPlan, err error) {
 	var preference uintptr
 	defer func() {
 		if preference != 0 {
-			err = errors.Join(err, l.check(l.prefDestroy, l.prefDestroy.Call(preference)))
+			err = join(err, l.check(l.prefDestroy, l.prefDestroy.Call(preference)))
 		}
 		if err != nil {
-			plan, err = nil, joinDistinct([]error{err, p.close(l)})
+			plan, err = nil, join(err, p.close(l))
 		}
 	}()
 	out := new(uintptr)
@@ -170,16 +169,16 @@ func (p *ltPlan) close(l *ltLibrary) error {
 			*x.object = 0
 		}
 	}
-	return joinDistinct(errs)
+	return joinTexts(errs)
 }
 
-// joinDistinct joins errors, each text once.
-func joinDistinct(errs []error) error {
+// joinTexts is join for errors that are made anew for each descriptor: each text once.
+func joinTexts(errs []error) error {
 	var list []error
 	for _, err := range errs {
 		if err != nil && !slices.ContainsFunc(list, func(e error) bool { return e.Error() == err.Error() }) {
 			list = append(list, err)
 		}
 	}
-	return errors.Join(list...)
+	return join(list...)
 }

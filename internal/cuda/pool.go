@@ -319,10 +319,10 @@ func (p *pool) trim() error {
 			l := &c.lanes[i]
 			if l.head != nil && l.stream != nil && !slices.Contains(waited, l.stream) {
 				waited = append(waited, l.stream)
-				err = errors.Join(err, p.mem.synchronize(l.stream))
+				err = join(err, p.mem.synchronize(l.stream))
 			}
 			for b := l.head; b != nil; b = b.next {
-				err = errors.Join(err, p.give(b))
+				err = join(err, p.give(b))
 			}
 			l.head = nil
 		}
@@ -348,7 +348,7 @@ func (p *pool) trimAll() error {
 	case len(p.captures) > 0:
 		return errors.New("give cached device memory back: a graph is being captured; end the capture first")
 	}
-	return errors.Join(p.settle(), p.trim())
+	return join(p.settle(), p.trim())
 }
 
 // retire is called before a stream is closed. What is cached for it may be used by anybody then, so that is waited for.
@@ -471,9 +471,9 @@ func (p *pool) close() error {
 	p.closed = true
 	leaked := p.leaks()
 	for _, ptr := range slices.Sorted(maps.Keys(p.blocks)) {
-		err = errors.Join(err, p.give(p.blocks[ptr]))
+		err = join(err, p.give(p.blocks[ptr]))
 	}
-	return errors.Join(leaked, err, p.mem.close())
+	return join(leaked, err, p.mem.close())
 }
 
 // leaks lists what is in use, by size.
@@ -516,7 +516,7 @@ func (p *pool) memory() MemoryStats {
 	return p.stats
 }
 
-var errPoolClosed = errors.New("device memory: the device is closed")
+var errPoolClosed = fmt.Errorf("device memory: %w", ErrClosed)
 
 func (c *class) compare(size int64) int { return cmp.Compare(c.size, size) }
 
