@@ -68,7 +68,9 @@ func TestStandinConformance(t *testing.T) {
 	m.conformance(t, devicetest.Selection{Every: every})
 }
 
-func TestCUDAConformance(t *testing.T) { onGPU(t).conformance(t, devicetest.Selection{Every: 1}) }
+func TestCUDAConformance(t *testing.T) {
+	onGPU(t).conformance(t, devicetest.Selection{Every: count(t, "SECENCODER_CUDA_EVERY", 1)})
+}
 
 // drawn are the groups that have random sizes.
 var drawn = []string{

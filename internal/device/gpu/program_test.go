@@ -240,5 +240,5 @@ func TestStandinProcesses(t *testing.T) {
 }
 
 func TestCUDAProcesses(t *testing.T) {
-	together(t, func(t testing.TB, _ string) *machine { return onGPU(t) }, 10, 60)
+	together(t, func(t testing.TB, _ string) *machine { return onGPU(t) }, count(t, "SECENCODER_CUDA_ROUNDS", 10), 60)
 }
