@@ -229,7 +229,7 @@ STANDIN_API int standin_set(const char *key, long long value) {
 		*s = value;
 	if (set.devices > MAX_DEVICES)
 		set.devices = MAX_DEVICES;
-	if (!set.hide)
+	if (!set.hide || set.null)
 		memory_show();
 	pthread_mutex_unlock(&lock);
 	return s == NULL;

@@ -55,7 +55,7 @@ void memory_show(void) {
 }
 
 void memory_hide(void) {
-	if (!set.hide || hidden || device.count == 0)
+	if (!set.hide || set.null || hidden || device.count == 0) // null: costs are measured
 		return;
 	struct allocation *end = &device.all[device.count - 1];
 	mprotect((void *)device.all[0].base, end->base + end->mapped - device.all[0].base, PROT_NONE);
