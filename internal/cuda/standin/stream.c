@@ -82,7 +82,9 @@ int work_run(struct work *w, struct stream *s) {
 			memmove((void *)w->dst, (void *)w->src, w->bytes);
 			break;
 		case FILL:
-			for (size_t i = 0; i < w->bytes; i += w->width)
+			if (w->width == 1)
+				memset((void *)w->dst, (int)w->value, w->bytes);
+			for (size_t i = 0; w->width > 1 && i < w->bytes; i += w->width)
 				memcpy((char *)w->dst + i, &w->value, w->width);
 			break;
 		case KERNEL:
