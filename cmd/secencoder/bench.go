@@ -119,6 +119,9 @@ func (cmd *benchCmd) options(c *call) (o bench.Options, err error) {
 		return o, usagef("--bytes %d: want %s to %s", o.Bytes, units.FormatSize(leastGPUBytes), units.FormatSize(mostGPUBytes))
 	}
 	if cmd.Duration != nil {
+		if *cmd.Duration <= 0 {
+			return o, usagef("--duration %v: want more than 0", time.Duration(*cmd.Duration))
+		}
 		o.Duration = time.Duration(*cmd.Duration)
 	}
 	return o, nil
