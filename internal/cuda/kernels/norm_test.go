@@ -288,7 +288,7 @@ func normShapes(t *testing.T, residual bool) {
 			}
 		}
 	}
-	for i := range small(400) {
+	for i := range small(800) {
 		rnd := random(fmt.Sprint("norm, random", residual, i))
 		n := newNorm(t, rnd, dtypes[rnd.IntN(2)], rnd.IntN(40), 1+rnd.IntN(1+rnd.IntN(300)), residual)
 		n.checkBackward(n.checkForward(rnd.IntN(2) == 0), 1+rnd.IntN(7))
