@@ -1,8 +1,10 @@
 """The page of a record: tables in Markdown, from the lines of peers.jsonl alone."""
 
+import math
 import statistics
 
 GIB = 1 << 30
+FAR = 0.1  # a difference from eager at the size that is measured that is no rounding
 ATTEMPTS = 2  # of getting a variant ready, before it counts as one that does not run
 
 
@@ -47,14 +49,22 @@ def middle(values, scale=1.0, digits=3):
     return f"{number(statistics.median(values), digits)} ({number(values[0], digits)} to {number(values[-1], digits)})"
 
 
-def wrong(lines, variant):
-    """Why a variant's figures do not count: its own check, or that of the variant that it is made of."""
-    name = variant.split("@")[0].split("+")[0]
-    reasons = []
+def verdict(lines, variant):
+    """The variant's name with what its check says of it, or that of the same without some options or by another tuning."""
+    def parts(v):
+        v, _, tuning = v.partition("@")
+        name, *options = v.replace("compile-layers", "compile").split("+")
+        return name, set(options), tuning
+
+    name, options, tuning = parts(variant)
+    bad, seen = [], False
     for l in of(lines, "check"):
-        if l["variant"].split("@")[0].split("+")[0] == name and ("@" not in l["variant"] or "@" not in variant or l["variant"].split("@")[1] == variant.split("@")[1] or name == variant):
-            reasons += [f"{c['pieces']} {c['dtype']}" for c in l["checks"] if not c.get("right", True)]
-    return reasons
+        its, with_options, by = parts(l["variant"])
+        if its == name and with_options <= options:
+            seen = True
+            if not tuning or not by or tuning == by:
+                bad += [f"{c['pieces']} {c['dtype']}" for c in l["checks"] if not c.get("right", True)]
+    return variant + (f" **wrong: {', '.join(sorted(set(bad)))}**" if bad else "" if seen else " (not checked)")
 
 
 def proofs(lines, group, variant, context):
@@ -66,7 +76,8 @@ def proofs(lines, group, variant, context):
     if not x or not y:
         return None
     if group.startswith(("train", "mixed")):  # the loss, and the norm of the gradient: the larger difference
-        return max(abs(a - b) / abs(b) for a, b in zip(x, y))
+        off = [abs(a - b) / abs(b) for a, b in zip(x, y)]
+        return max(off, key=lambda d: math.inf if math.isnan(d) else d)
     return (sum((a - b) ** 2 for a, b in zip(x, y)) / sum(b * b for b in y)) ** 0.5
 
 
@@ -75,7 +86,7 @@ def peak_rate(lines, prefix):
     rates = {}
     for s in of(lines, "slice", group="peaks"):
         for name, p in s["peaks"].items():
-            if name.startswith(prefix):
+            if name.startswith(prefix) and "rate" in p:
                 rates.setdefault(name, []).append(p["rate"])
     return max((statistics.median(v) for v in rates.values()), default=None)
 
@@ -123,13 +134,17 @@ def checks(lines):
 
 
 def peaks(lines):
-    found = {}
+    found, errors = {}, {}
     for s in of(lines, "slice", group="peaks"):
         for name, p in s["peaks"].items():
-            found.setdefault((name, p["unit"]), []).append(p["rate"])
+            if "error" in p:
+                errors[name] = p["error"]
+            else:
+                found.setdefault((name, p["unit"]), []).append(p["rate"])
     if not found:
         return []
     rows = [[name, middle(v, 1e-12, 4) + " TFLOP/s" if unit == "FLOP/s" else middle(v, 1e-9, 4) + " GB/s"] for (name, unit), v in found.items()]
+    rows += [[name, why] for name, why in errors.items()]
     return ["## What PyTorch reaches with products and copies", "",
             "y = x·W' + b, dx = dy·W, dw = dy'·x; rows x in x out. float32 with TF32 off. A copy's bytes are counted when read and when written.", "",
             table(["what", "rate"], rows)]
@@ -150,10 +165,9 @@ def steps(lines, group):
             measured = of(lines, "slice", group=key, variant=v, context=c)
             ratio = [mine[r] / base[r] for r in mine if r in base]
             off = proofs(lines, key, v, c)
-            bad = wrong(lines, v)
-            rows.append([f"{c:,}", v + (f" **wrong: {', '.join(bad)}**" if bad else ""), number(ready[-1]["tokens"], 4), middle(mine.values(), 1, 4), number(flops / 1e12),
+            rows.append([f"{c:,}", verdict(lines, v), number(ready[-1]["tokens"], 4), middle(mine.values(), 1, 4), number(flops / 1e12),
                          f"{100 * flops / bf16:.0f} %" if bf16 else "-", number(max(s["peak_bytes"] for s in measured) / GIB),
-                         "-" if v == "eager" else middle(ratio), "-" if off is None else f"{off:.1g}"])
+                         "-" if v == "eager" else middle(ratio), "-" if off is None else f"{off:.1g}" if off <= FAR else f"**{off:.1g}**"])
     if not rows:
         return []
     weights = "float32 weights, products in bf16 by autocast" if group["weights"] == "f32" else "weights of bf16"
@@ -187,8 +201,7 @@ def layers(lines, group):
             measured = of(lines, "slice", group=key, variant=v, context=c)
             if not measured:
                 continue
-            bad = wrong(lines, v)
-            rows.append([f"{c:,}", v + (f" **wrong: {', '.join(bad)}**" if bad else ""), number(ready[-1]["tokens"], 4), *cells,
+            rows.append([f"{c:,}", verdict(lines, v), number(ready[-1]["tokens"], 4), *cells,
                          number(max(s["peak_bytes"] for s in measured) / GIB)])
     if not rows:
         return []
@@ -209,7 +222,7 @@ def longest(lines, group):
         refused = ended[-1].get("refused", ended[-1]) if ended else dict(error="not finished")
         why = "nothing up to the last length tried" if refused is None else "memory" if refused.get("out_of_memory") else refused["error"]
         at = f" (at {refused['length']:,})" if refused and "length" in refused else ""
-        rows.append([v, *([f"{best['length']:,}", number(best["length"] / best["seconds"]), number(best["peak_bytes"] / GIB)] if best else ["-"] * 3), why + at])
+        rows.append([verdict(lines, v), *([f"{best['length']:,}", number(best["length"] / best["seconds"]), number(best["peak_bytes"] / GIB)] if best else ["-"] * 3), why + at])
     if not rows:
         return []
     weights = "float32 weights, bf16 by autocast" if group["weights"] == "f32" else "weights of bf16"

@@ -94,7 +94,7 @@ class Folder(unittest.TestCase):
         self.assertEqual(len(self.record().all("failed", group="train-base")), len(r.all("failed", group="train-base")))
         page = report.page(self.record().lines)
         for text in ("not a measurement", "| 32 | df-padded | 128 | 128 (128 to 128) | 1e-06 |",
-                     "| 2 (2 to 2) | 0.2 |",  # twice as fast as eager, its proof off by a fifth
+                     "| 2 (2 to 2) | **0.2** |",  # twice as fast as eager, its proof off by a fifth
                      "df-packed **wrong: full f32**", "| infer-base | compile | 64 | the process ended with 3 |",
                      "| eager | 32 | 32 | 9.31e-10 | memory (at 64) |", "| bf16 y 1x1x1 | 1 (1 to 1) TFLOP/s |"):
             self.assertTrue(text in page, f"the page has no {text}")
@@ -176,6 +176,13 @@ class Small(unittest.TestCase):
             self.assertEqual(peers.tuning(r, "df-padded", autocast, o), "autotune")
             r.add(kind="about", about=dict(profile="exact"))
             self.assertEqual(peers.tuning(r, "df-padded", autocast, o), "auto")
+
+    def test_difference(self):
+        nan = float("nan")
+        for group, x, want in (("train-x", [1.0, 2.2], 0.1), ("train-x", [1.0, nan], nan), ("infer-x", [1.0, nan], nan), ("infer-x", [1.0, 2.0], 0.0)):
+            lines = [dict(kind="ready", group=group, variant=v, context=1, tokens=1, proof=p) for v, p in (("eager", [1.0, 2.0]), ("df-packed", x))]
+            got = report.proofs(lines, group, "df-packed", 1)
+            self.assertTrue(got != got if want != want else abs(got - want) < 1e-9, (group, x, got))
 
     def test_numbers(self):
         self.assertEqual([report.number(x) for x in (None, 0.01234, 12.34, 1234567)], ["-", "0.0123", "12.3", "1,234,567"])

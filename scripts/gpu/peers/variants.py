@@ -215,16 +215,17 @@ def prepare_training(v, model, device, full=True):
         def loss(b):
             if b.n not in ready:
                 if v.disentangled_flash:
-                    plans(model.deberta.encoder.position_plan_cache, b.n, device)
+                    plans(model.deberta.encoder.position_plan_cache, b)
                 ready[b.n] = torch.compile(plain, dynamic=False)
             return ready[b.n](b)
 
     return loss, settings
 
 
-def plans(cache, n, device):
+def plans(cache, b):
     """Makes disentangled-flash's map of positions before code is compiled that would only read it."""
-    (cache.compact if device == "cuda" else cache.dense)(n, device)
+    device = b.ids.device
+    (cache.compact if device.type == "cuda" else cache.dense)(b.n, device)
 
 
 def prepare_inference(v, backbone, device, contexts, full=True):
@@ -297,7 +298,7 @@ def attention(v, size, b, device, dtype, projected):
         hidden, table = leaf(*shape), leaf(rows, h)
         leaves = [hidden, table, *module.parameters()]
     elif v.disentangled_flash:
-        slots = module.position_plan_cache.compact(b.n, device).active_slots.numel()
+        slots = module.position_plan_cache.compact(b.n, b.ids.device).active_slots.numel()
         hidden, table = torch.zeros(shape, device=device, dtype=dtype), torch.zeros(rows, h, device=device, dtype=dtype)
         leaves = q, k, value, pk, pq = [leaf(*shape) for _ in range(3)] + [leaf(heads, slots, h // heads) for _ in range(2)]
 
@@ -316,7 +317,7 @@ def attention(v, size, b, device, dtype, projected):
         module.query_proj, module.key_proj, module.value_proj = given(q, pq), given(k, pk), given(value, None)
     if v.compiled:
         if v.disentangled_flash:
-            plans(module.position_plan_cache, b.n, b.ids.device)
+            plans(module.position_plan_cache, b)
         module = torch.compile(module, dynamic=False)
     if v.packed:
         info = b.packed_info()
