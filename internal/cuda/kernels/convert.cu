@@ -65,7 +65,7 @@ extern "C" __global__ void __launch_bounds__(256) add_bf16(const bf16* a, const 
 		for (int j = 0; j < 8; j++) v[j] = __fadd_rn(v[j], w[j]);
 		((uint4*)out)[i] = make_uint4(narrow2(v[0], v[1]), narrow2(v[2], v[3]), narrow2(v[4], v[5]), narrow2(v[6], v[7]));
 	}
-	for (i64 i = 8 * s.groups + s.first; i < n; i += s.step) write(out + i, __fadd_rn(read(a + i), read(b + i)));
+	for (i64 i = 8 * s.groups + s.first; i < n; i += s.step) out[i].bits = (unsigned short)narrow2(__fadd_rn(read(a + i), read(b + i)), 0.0f);
 }
 
 // scale_f32: d = beta*d; beta 0 clears without reading.

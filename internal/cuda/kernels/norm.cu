@@ -24,8 +24,9 @@
 // dGamma and dBeta: a team adds up a chunk of rows in registers, fold_rows adds the chunks: 64 strands of chunks in order,
 // then a tree over the strands. Chunks depend on the rows in the shape alone.
 //
-// Given up: eight columns a thread forward as well (two barriers a row and twice the instructions an element); eight
-// neighbouring float32 in one thread (common.cuh says why).
+// Given up: eight columns a thread forward as well (two barriers a row and twice the instructions an element); up to 24 or
+// 32 columns a thread backward, with the sums of dGamma and dBeta in shared memory (no barrier, but over 128 registers, so
+// that too few warps fit); eight neighbouring float32 in one thread (common.cuh says why).
 #include "philox.cuh"
 #include "reduce.cuh"
 
