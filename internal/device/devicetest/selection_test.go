@@ -68,8 +68,12 @@ func TestRandomSizes(t *testing.T) {
 		"Embed", "EmbedGrad", "LayerNorm", "LayerNormGrad", "AddNorm", "AddNormGrad", "Linear", "LinearGrad", "Gather", "GatherGrad", "Pool",
 		"PoolGrad", "Add",
 	}
-	Selection{Groups: append(groups, "AdamW", "SumSquares"), Random: 20, Seed: 1}.Run(t, func(kernel.Pool) kernel.Kernels { return ref.New() })
-	Selection{Groups: append(groups, "LinearGradAdd"), Half: true, Random: 20, Seed: 2}.Run(t, func(kernel.Pool) kernel.Kernels { return ref.New() })
+	n := 20
+	if testing.Short() {
+		n = 10 // and one in five of them
+	}
+	Selection{Groups: append(groups, "AdamW", "SumSquares"), Random: n, Seed: 1}.Run(t, func(kernel.Pool) kernel.Kernels { return ref.New() })
+	Selection{Groups: append(groups, "LinearGradAdd"), Half: true, Random: n, Seed: 2}.Run(t, func(kernel.Pool) kernel.Kernels { return ref.New() })
 	var c counted
 	Selection{Groups: []string{"Add"}, Random: 9, Every: 1}.Run(t, func(kernel.Pool) kernel.Kernels { c.Kernels = ref.New(); return &c })
 	if c.adds != 27 {
