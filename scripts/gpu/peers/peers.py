@@ -235,7 +235,7 @@ def left(record, group, variant):
 
 class Run:
     def __init__(self, o, record, deadline):
-        self.o, self.record, self.deadline, self.workers, self.told = o, record, deadline, {}, False
+        self.o, self.record, self.deadline, self.workers = o, record, deadline, {}
 
     def say(self, text):
         print(f"{datetime.datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
@@ -270,9 +270,6 @@ class Run:
         try:
             if w.about is None:
                 w.about = w.answer(self.deadline)
-                if not self.told:
-                    self.record.add(kind="about", about=w.about)
-                    self.told = True
             return ask(w)
         except Refused as e:
             self.fail(group, variant, e)
@@ -426,6 +423,21 @@ def driver():
         return None
 
 
+def about(o):
+    """What the machine is, or the end where it cannot measure."""
+    w = Worker(dict(key="about", what="peaks", size="toy", weights="bf16"), "eager", o)
+    try:
+        return w.answer(time.monotonic() + 60 * o.minutes)
+    except Refused as e:
+        sys.exit(f"peers.py: {e}; this needs a GPU that PyTorch sees, and what requirements-torch.txt names" if o.device == "cuda"
+                 else f"peers.py: {e}; this needs what requirements-torch.txt names")
+    except Late:
+        w.process.kill()
+        sys.exit(f"peers.py: PyTorch did not load within {o.minutes:g} minutes")
+    finally:
+        w.close()
+
+
 def scripts_hash():
     """Which scripts measured, where there is no git to ask."""
     h = hashlib.sha256()
@@ -469,6 +481,7 @@ def run(o):
         for k in SAME:
             if old[k] != getattr(o, k):
                 sys.exit(f"peers.py: {record.path} was begun with {k} {old[k]}; choose another --out")
+    found = about(o)
     if o.retry:
         keys = [g["key"] for g in chosen]
         keep = [l for l in record.lines if l["kind"] not in ("failed", "late") or l["group"] not in keys]
@@ -479,6 +492,7 @@ def run(o):
     record.add(kind="run", date=f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC", device=o.device, toy=o.toy,
                commit=o.commit or commit(), scripts=scripts_hash(), driver=driver() if o.device == "cuda" else None,
                command=" ".join(["python3", "peers.py", *map(shlex.quote, sys.argv[1:])]), notes=o.note)
+    record.add(kind="about", about=found)
     r = Run(o, record, begin + 60 * o.minutes)
     try:
         for g in chosen:

@@ -24,6 +24,9 @@ a, _ = p.parse_known_args()
 name = a.variant.split("@")[0]
 parts = [f"{w} {x}" for w in ("attention", "layer") for x in ("forward", "backward")] if a.what == "layer" else ["step"]
 def tell(x): print(json.dumps(x), flush=True)
+if os.environ.get("NO_GPU"):
+    tell(dict(error="RuntimeError: PyTorch sees no GPU", out_of_memory=False))
+    sys.exit()
 tell(dict(versions={}, cuda=None))
 for line in sys.stdin:
     r = json.loads(line)
@@ -89,7 +92,7 @@ class Folder(unittest.TestCase):
         # Nothing is measured twice, and a failure is not tried again unless it is asked for.
         before = len(r.lines)
         self.assertEqual(self.run_peers(), "left: nothing\n")
-        self.assertEqual(len(self.record().lines), before + 1)
+        self.assertEqual(len(self.record().lines), before + 2)  # the run, and what the machine is
         self.run_peers("--retry", "--groups", "train-base")
         self.assertEqual(len(self.record().all("failed", group="train-base")), len(r.all("failed", group="train-base")))
         page = report.page(self.record().lines)
@@ -129,6 +132,10 @@ class Folder(unittest.TestCase):
             done = subprocess.run(self.command("run", *args), capture_output=True, text=True)
             self.assertEqual(done.returncode, 1)
             self.assertIn(text, done.stderr)
+        lines = len(self.record().lines)
+        done = subprocess.run(self.command("run", "--device", "cpu", "--toy"), capture_output=True, text=True, env=dict(os.environ, NO_GPU="1"))
+        self.assertEqual((done.returncode, len(self.record().lines)), (1, lines))
+        self.assertIn("sees no GPU; this needs", done.stderr)
         next((self.out / "site").glob(".einops*")).unlink()
         done = subprocess.run(self.command("run", "--device", "cpu", "--toy"), capture_output=True, text=True)
         self.assertIn("fetch` brings it", done.stderr)

@@ -620,7 +620,7 @@ def main():
             variants.interpret()
         m = Machine(a.device)
         if m.cuda and not m.torch.cuda.is_available():
-            raise RuntimeError("PyTorch sees no GPU here; --device cpu is for trials")
+            raise RuntimeError("PyTorch sees no GPU")
         if a.device == "cpu":
             m.torch.set_num_threads(2)
         m.torch.backends.cuda.matmul.allow_tf32 = m.torch.backends.cudnn.allow_tf32 = False
