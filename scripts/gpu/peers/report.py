@@ -102,7 +102,8 @@ def head(lines):
            "# A trial of the scripts, not a measurement", ""]
     if toy:
         out += ["A tiny model or the CPU stood in for what is to be measured: the times below mean nothing.", ""]
-    where = f"{gpu['name']} (compute capability {gpu['capability']}, {gpu['multiprocessors']} multiprocessors, {number(gpu['memory'] / GIB)} GiB)" if gpu else "the CPU"
+    where = (f"{gpu['name']} (compute capability {gpu['capability']}, {gpu['multiprocessors']} multiprocessors, "
+             f"{number(gpu['memory'] / GIB)} GiB)") if gpu else "the CPU"
     out += [f"{where}; driver {'; '.join(drivers) or '-'}; CUDA {about.get('cuda') or '-'}; "
             + ", ".join(f"{k} {v}" for k, v in about.get("versions", {}).items()) + ".",
             f"secencoder at {', '.join(c[:12] + c[40:] for c in commits)}; scripts {', '.join(scripts)}; "
@@ -124,8 +125,8 @@ def checks(lines):
                 continue
             e = c.get("eager", {})
             show = lambda k: f"{c[k]:.2g}" + (f" ({e[k]:.2g})" if k in e else "")
-            rows.append([l["variant"], c["pieces"], c["dtype"], show("output"), show("gradients"), show("worst"), c["worst_name"].removeprefix("deberta."),
-                         f"{c['inference']:.2g}" if "inference" in c else "-", "right" if c["right"] else "**wrong**"])
+            rows.append([l["variant"], c["pieces"], c["dtype"], show("output"), show("gradients"), show("worst"),
+                         c["worst_name"].removeprefix("deberta."), f"{c['inference']:.2g}" if "inference" in c else "-", "right" if c["right"] else "**wrong**"])
     if not rows:
         return []
     return ["## Are they right?", "", "Relative errors against HuggingFace's eager code in float64; in brackets what eager in the same "
@@ -143,7 +144,8 @@ def peaks(lines):
                 found.setdefault((name, p["unit"]), []).append(p["rate"])
     if not found:
         return []
-    rows = [[name, middle(v, 1e-12, 4) + " TFLOP/s" if unit == "FLOP/s" else middle(v, 1e-9, 4) + " GB/s"] for (name, unit), v in found.items()]
+    units = {"FLOP/s": (1e-12, " TFLOP/s"), "byte/s": (1e-9, " GB/s")}
+    rows = [[name, middle(v, units[unit][0], 4) + units[unit][1]] for (name, unit), v in found.items()]
     rows += [[name, why] for name, why in errors.items()]
     return ["## What PyTorch reaches with products and copies", "",
             "y = x·W' + b, dx = dy·W, dw = dy'·x; rows x in x out. float32 with TF32 off. A copy's bytes are counted when read and when written.", "",
@@ -165,8 +167,8 @@ def steps(lines, group):
             measured = of(lines, "slice", group=key, variant=v, context=c)
             ratio = [mine[r] / base[r] for r in mine if r in base]
             off = proofs(lines, key, v, c)
-            rows.append([f"{c:,}", verdict(lines, v), number(ready[-1]["tokens"], 4), middle(mine.values(), 1, 4), number(flops / 1e12),
-                         f"{100 * flops / bf16:.0f} %" if bf16 else "-", number(max(s["peak_bytes"] for s in measured) / GIB),
+            rows.append([f"{c:,}", verdict(lines, v), number(ready[-1]["tokens"], 4), middle(mine.values(), 1, 4),
+                         number(flops / 1e12), f"{100 * flops / bf16:.0f} %" if bf16 else "-", number(max(s["peak_bytes"] for s in measured) / GIB),
                          "-" if v == "eager" else middle(ratio), "-" if off is None else f"{off:.1g}" if off <= FAR else f"**{off:.1g}**"])
     if not rows:
         return []
@@ -222,7 +224,8 @@ def longest(lines, group):
         refused = ended[-1].get("refused", ended[-1]) if ended else dict(error="not finished")
         why = "nothing up to the last length tried" if refused is None else "memory" if refused.get("out_of_memory") else refused["error"]
         at = f" (at {refused['length']:,})" if refused and "length" in refused else ""
-        rows.append([verdict(lines, v), *([f"{best['length']:,}", number(best["length"] / best["seconds"]), number(best["peak_bytes"] / GIB)] if best else ["-"] * 3), why + at])
+        there = [f"{best['length']:,}", number(best["length"] / best["seconds"]), number(best["peak_bytes"] / GIB)] if best else ["-"] * 3
+        rows.append([verdict(lines, v), *there, why + at])
     if not rows:
         return []
     weights = "float32 weights, bf16 by autocast" if group["weights"] == "f32" else "weights of bf16"
