@@ -66,6 +66,12 @@ template <class T> INLINE Columns columnsOf(int base, int lane, int W, bool vect
 	return c;
 }
 
+// columnsOf with WHOLE is for rows of whole runs of 256 columns that start on 16 bytes: the compiler then knows that every
+// access is one of 16 bytes, for no column is beyond the largest number.
+template <class T, bool WHOLE> INLINE Columns columnsOf(int base, int lane, int W, bool vectors) {
+	return WHOLE ? columnsOf<T>(base, lane, 0x7fffffff, true) : columnsOf<T>(base, lane, W, vectors);
+}
+
 // columnOf is the column of value i of a lane.
 template <class T> INLINE int columnOf(int lane, int i) { return lane * Layout<T>::lane + (i < 4 ? i : Layout<T>::apart + i - 4); }
 

@@ -16,6 +16,9 @@ const (
 	sortTile = 1024 // keys that one block sorts
 	window   = 32   // sorted tokens that embed_scatter adds up in one go
 	maxGridY = 65535
+
+	largest   = 132 // multiprocessors of a large GPU, for what may not depend on the one that is there
+	gradWarps = 20  // warps of a norm's gradient that a multiprocessor holds at once, for want of registers
 )
 
 // Chunks returns how many chunks of size cover n, 0 for none.
@@ -55,23 +58,29 @@ func Teams(n, w, mp int) Geometry {
 	return Geometry{Grid: [3]int{max(1, min(Chunks(n, b[1]), Chunks(2048*mp, b[0]*b[1]))), 1, 1}, Block: b}
 }
 
-// NormChunks returns the rows of one partial of dGamma and dBeta, and how many partials there are, for n rows in the shape:
-// enough partials to fill a large GPU, but no more than one for 8 rows, because each is written and read once.
-func NormChunks(n int) (rows, chunks int) {
-	rows = min(max(Chunks(n, 2048), 8), 64)
+// chunkBlock is the block of the gradients of the norms: a warp for each 256 columns of a row.
+func chunkBlock(w int) [3]int { return block1(min(Chunks(w, 32*vector)*32, teamMax)) }
+
+// NormChunks returns the rows of one partial of dGamma and dBeta, and how many partials there are, for n rows of w columns
+// in the shape: as many as a large GPU computes at once, so that none waits for a team, but no more than one for 8 rows,
+// because each is written and read once. It does not ask what GPU there is: the bits of the sums depend on it.
+func NormChunks(n, w int) (rows, chunks int) {
+	b := chunkBlock(w)
+	teams := largest * (gradWarps / (b[0] * b[1] / 32)) * b[1]
+	rows = max(Chunks(n, teams), 8)
 	return rows, Chunks(n, rows)
 }
 
-// TeamChunks is the launch of the gradients of the norms: one team for each partial, a warp for each 256 columns of a row.
+// TeamChunks is the launch of the gradients of the norms: one team for each partial.
 func TeamChunks(n, w int) Geometry {
-	b := block1(min(Chunks(w, 32*vector)*32, teamMax))
-	_, chunks := NormChunks(n)
+	b := chunkBlock(w)
+	_, chunks := NormChunks(n, w)
 	return Geometry{Grid: [3]int{max(1, Chunks(chunks, b[1])), 1, 1}, Block: b}
 }
 
 // Fold is the launch of fold_rows.
 func Fold(w, parts int) Geometry {
-	return Geometry{Grid: [3]int{Chunks(w, 32), parts, 1}, Block: [3]int{32, 8, 1}}
+	return Geometry{Grid: [3]int{Chunks(w, 8), parts, 1}, Block: [3]int{8, 32, 1}}
 }
 
 // SortTiles is the launch of embed_sort.

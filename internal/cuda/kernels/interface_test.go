@@ -140,9 +140,11 @@ func TestGeometryFits(t *testing.T) {
 // TestWorkspaces: what the host has to make fits what the kernels write; sizes from the rules of README.md.
 func TestWorkspaces(t *testing.T) {
 	for _, n := range []int{0, 1, 8, 9, 16_384, 16_385, 131_072, 1 << 20} {
-		rows, chunks := kernels.NormChunks(n)
-		if rows < 8 || rows > 64 || rows*chunks < n || rows*(chunks-1) >= n && n > 0 {
-			t.Errorf("%d rows: %d chunks of %d", n, chunks, rows)
+		for w, most := range map[int]int{1: 2640, 256: 2640, 257: 1320, 768: 792, 1024: 660, 1536: 396, 2560: 264, 29_952: 264} {
+			rows, chunks := kernels.NormChunks(n, w)
+			if rows < 8 || chunks > most || rows > 8 && kernels.Chunks(n, rows-1) <= most || rows*chunks < n || rows*(chunks-1) >= n && n > 0 {
+				t.Errorf("%d rows of %d: %d chunks of %d, %d teams are there at once", n, w, chunks, rows, most)
+			}
 		}
 	}
 	for _, T := range []int{1, 32, 33, 1024, 1025} {

@@ -15,14 +15,19 @@
 // registers too. The sums of a row are a barrier where the width is over 256, so the loads of the next row are under way
 // while this one is reduced.
 //
+// Where a width is whole runs of 256 columns, 16 bytes at a time, the kernels of BF16 go a way without tests around each
+// access: of the instructions of an element those are many. With float32 they take as long as twice the bytes anyway, and
+// the second way would cost registers that are not there; the same holds for add_norm.
+//
 // Rows that are too wide for the registers of a team are read once for each pass, the later times out of the cache.
 //
 // Bytes an element (float32; half of it with BF16): forward 8, with a residual 12; backward 12, with a residual 16 and 4
 // more where dropout makes two different gradients. Philox takes 255 instructions of PTX for eight elements, and with BF16
 // and dropout those bound it.
 //
-// dGamma and dBeta: a team adds up a chunk of rows in registers, fold_rows adds the chunks: 64 strands of chunks in order,
-// then a tree over the strands. Chunks depend on the rows in the shape alone.
+// dGamma and dBeta: a team adds up a chunk of rows in registers, fold_rows adds the chunks: 256 strands of chunks in order,
+// then a tree over the strands. Chunks depend on the shape alone (NormChunks): one for each team that a large GPU holds at
+// once.
 //
 // Given up: eight columns a thread forward as well (two barriers a row and twice the instructions an element); up to 24 or
 // 32 columns a thread backward, with the sums of dGamma and dBeta in shared memory (no barrier, but over 128 registers, so
@@ -44,12 +49,6 @@ template <class T> INLINE Norm<T> normOf(const int* header, const T* x, const T*
 	int tokens, int kind, int N, int W, u32 site, u32 threshold, float scale) {
 	Norm<T> c = {header, x, res, gamma, beta, tokens, kind, rowsInUse(header, kind, N), W, 1.0f / W, dropOf(header, site, threshold, scale)};
 	return c;
-}
-
-// keepOf says what of a thread's columns stays; all where nothing is dropped.
-template <class T> INLINE u32 keepOf(const Norm<T>& c, int row, const Columns& at) {
-	if (c.drop.threshold == 0) return 0xffu;
-	return keepOf(c.drop, elementOf(c.header, c.tokens, c.kind, row, c.W), at);
 }
 
 // addResidual makes dropout(x) + res of x, each step rounded.
@@ -130,19 +129,16 @@ INLINE void forwardWide(const Norm<T>& c, T* out, float* stats, float eps, float
 // need no barrier, and what a reduction costs is shared by 32 columns of a thread.
 enum { runs = 4 };
 
-template <class T, bool RES> INLINE void forward(const Norm<T>& c, T* out, float* stats, float eps, float* part) {
-	bool vectors = c.W % Layout<T>::whole == 0 && aligned(c.x) && aligned(c.gamma) && aligned(c.beta) && aligned(out) && (!RES || aligned(c.res));
-	if (c.W > (int)blockDim.x * 8 * runs) {
-		forwardWide<T, RES>(c, out, stats, eps, part, vectors);
-		return;
-	}
+template <class T, bool RES, bool WHOLE>
+INLINE void forwardRows(const Norm<T>& c, T* out, float* stats, float eps, float* part, bool vectors) {
 	int lane = threadIdx.x % 32, base = threadIdx.x / 32 * 256, step = blockDim.x * 8, turn = 0;
 	for (int row = blockIdx.x * blockDim.y + threadIdx.y; row < c.rows; row += gridDim.x * blockDim.y) {
 		i64 start = (i64)row * c.W;
 		Raw<T> x[runs], res[runs];
 #pragma unroll
 		for (int j = 0; j < runs; j++) { // all loads before their first use
-			Columns at = columnsOf<T>(base + j * step, lane, c.W, vectors);
+			if (WHOLE && base + j * step >= c.W) break;
+			Columns at = columnsOf<T, WHOLE>(base + j * step, lane, c.W, vectors);
 			fetch(x[j], c.x + start, at);
 			if (RES) fetch(res[j], c.res + start, at);
 		}
@@ -152,11 +148,12 @@ template <class T, bool RES> INLINE void forward(const Norm<T>& c, T* out, float
 			keep = 0;
 #pragma unroll 1
 			for (int j = 0; j < runs && base + j * step < c.W; j++)
-				keep |= keepOf(c.drop, element, columnsOf<T>(base + j * step, lane, c.W, vectors)) << 8 * j;
+				keep |= keepOf(c.drop, element, columnsOf<T, WHOLE>(base + j * step, lane, c.W, vectors)) << 8 * j;
 		}
 		float v[runs][8], s[1] = {0};
 #pragma unroll
 		for (int j = 0; j < runs; j++) {
+			if (WHOLE && base + j * step >= c.W) break;
 			unpack(v[j], x[j]);
 			if (RES) {
 				float r[8];
@@ -170,13 +167,13 @@ template <class T, bool RES> INLINE void forward(const Norm<T>& c, T* out, float
 		s[0] = 0;
 #pragma unroll
 		for (int j = 0; j < runs; j++)
-			if (base + j * step < c.W) s[0] += squares(v[j], mean, columnsOf<T>(base + j * step, lane, c.W, vectors));
+			if (base + j * step < c.W) s[0] += squares(v[j], mean, columnsOf<T, WHOLE>(base + j * step, lane, c.W, vectors));
 		teamSum(s, part, turn);
 		float rstd = rsqrtf(fmaf(s[0], c.inverse, eps));
 #pragma unroll
 		for (int j = 0; j < runs; j++) {
 			if (base + j * step >= c.W) break;
-			Columns at = columnsOf<T>(base + j * step, lane, c.W, vectors);
+			Columns at = columnsOf<T, WHOLE>(base + j * step, lane, c.W, vectors);
 			float gamma[8], beta[8];
 			load(gamma, c.gamma, at);
 			load(beta, c.beta, at);
@@ -188,19 +185,30 @@ template <class T, bool RES> INLINE void forward(const Norm<T>& c, T* out, float
 	}
 }
 
+template <class T, bool RES> INLINE void forward(const Norm<T>& c, T* out, float* stats, float eps, float* part) {
+	bool vectors = c.W % Layout<T>::whole == 0 && aligned(c.x) && aligned(c.gamma) && aligned(c.beta) && aligned(out) && (!RES || aligned(c.res));
+	if (c.W > (int)blockDim.x * 8 * runs) forwardWide<T, RES>(c, out, stats, eps, part, vectors);
+	else if (!RES && sizeof(T) == 2 && vectors && c.W % 256 == 0) forwardRows<T, RES, !RES && sizeof(T) == 2>(c, out, stats, eps, part, vectors);
+	else forwardRows<T, RES, false>(c, out, stats, eps, part, vectors);
+}
+
 // Gradients are the destinations of one call, each 0 where it is not wanted.
 template <class T> struct Gradients {
 	T *dx, *dres;
 	float* partial; // [chunks, 2, W]
 };
 
-// terms turns x into xhat and dy into g = dy*gamma, and adds what the sums of a row and of its columns need.
-INLINE void terms(float (&xhat)[8], float (&g)[8], float mean, float rstd, const float (&gamma)[8], float (&dGamma)[8],
-	float (&dBeta)[8], float (&s)[2]) {
+// normalise turns x into xhat.
+INLINE void normalise(float (&x)[8], float mean, float rstd) {
+#pragma unroll
+	for (int i = 0; i < 8; i++) x[i] = (x[i] - mean) * rstd;
+}
+
+// terms turns dy into g = dy*gamma, and adds what the sums of a row and of its columns need.
+INLINE void terms(const float (&xhat)[8], float (&g)[8], const float (&gamma)[8], float (&dGamma)[8], float (&dBeta)[8], float (&s)[2]) {
 	float p[8];
 #pragma unroll
 	for (int i = 0; i < 8; i++) {
-		xhat[i] = (xhat[i] - mean) * rstd;
 		dGamma[i] = fmaf(g[i], xhat[i], dGamma[i]);
 		dBeta[i] += g[i];
 		g[i] *= gamma[i];
@@ -250,7 +258,8 @@ INLINE void backwardWide(const Norm<T>& c, const float* stats, const T* dout, co
 						load(dGamma, sums, at);
 						load(dBeta, sums + c.W, at);
 					}
-					terms(v, g, mean, rstd, gamma, dGamma, dBeta, t);
+					normalise(v, mean, rstd);
+					terms(v, g, gamma, dGamma, dBeta, t);
 					if (sum) {
 						store(sums, dGamma, at);
 						store(sums + c.W, dBeta, at);
@@ -272,45 +281,52 @@ INLINE void backwardWide(const Norm<T>& c, const float* stats, const T* dout, co
 	}
 }
 
-template <class T, bool RES>
-INLINE void backward(const Norm<T>& c, const float* stats, const T* dout, const Gradients<T>& d, int chunkRows, float* part) {
-	bool vectors = c.W % Layout<T>::whole == 0 && aligned(c.x) && aligned(c.gamma) && aligned(dout) && aligned(d.dx) && aligned(d.dres) &&
-		aligned(d.partial) && (!RES || aligned(c.res));
-	if (c.W > (int)blockDim.x * 8) {
-		backwardWide<T, RES>(c, stats, dout, d, chunkRows, part, vectors);
-		return;
+// Ahead is all that is loaded for a row, while the one before is computed: nothing that a row needs may be loaded
+// after what the next one needs, for a thread that waits for the last of its loads has waited for all.
+template <class T, bool RES> struct Ahead {
+	Raw<T> x, res, dy;
+	float mean, rstd;
+	Spot spot;
+
+	INLINE void fetch(const Norm<T>& c, const float* stats, const T* dout, int row, const Columns& at) {
+		i64 start = (i64)row * c.W;
+		if (c.drop.threshold != 0) spot = spotOf(c.header, c.tokens, c.kind, row);
+		mean = stats[2 * (i64)row], rstd = stats[2 * (i64)row + 1];
+		::fetch(x, c.x + start, at);
+		if (RES) ::fetch(res, c.res + start, at);
+		::fetch(dy, dout + start, at);
 	}
-	int teams = gridDim.x * blockDim.y, turn = 0, chunks = (c.rows + chunkRows - 1) / chunkRows;
-	Columns at = columnsOf<T>(threadIdx.x / 32 * 256, threadIdx.x % 32, c.W, vectors);
+};
+
+template <class T, bool RES, bool WHOLE>
+INLINE void backwardRows(const Norm<T>& c, const float* stats, const T* dout, const Gradients<T>& d, int chunkRows, float* part, bool vectors) {
+	int turn = 0, chunks = (c.rows + chunkRows - 1) / chunkRows;
+	Columns at = columnsOf<T, WHOLE>(threadIdx.x / 32 * 256, threadIdx.x % 32, c.W, vectors);
 	float gamma[8];
 	load(gamma, c.gamma, at);
-	for (int chunk = blockIdx.x * blockDim.y + threadIdx.y; chunk < chunks; chunk += teams) {
+	for (int chunk = threadIdx.y * gridDim.x + blockIdx.x; chunk < chunks; chunk += gridDim.x * blockDim.y) {
 		int row = chunk * chunkRows, end = min(c.rows, row + chunkRows);
 		float dGamma[8] = {0}, dBeta[8] = {0};
-		Raw<T> x, res, dy;
-		i64 start = (i64)row * c.W; // of the row
-		fetch(x, c.x + start, at);
-		if (RES) fetch(res, c.res + start, at);
-		fetch(dy, dout + start, at);
+		Ahead<T, RES> ahead;
+		ahead.fetch(c, stats, dout, row, at);
 		for (; row < end; row++) {
-			start = (i64)row * c.W;
-			float v[8], g[8], s[2] = {0, 0}, mean = stats[2 * (i64)row], rstd = stats[2 * (i64)row + 1];
-			u32 keep = keepOf(c, row, at); // before the values take their registers
-			unpack(v, x);
-			unpack(g, dy);
+			i64 start = (i64)row * c.W;
+			float v[8], g[8], s[2] = {0, 0}, rstd = ahead.rstd;
+			u32 keep = 0xffu;
+			if (c.drop.threshold != 0) keep = keepOf(c.drop, elementOf(ahead.spot, c.kind, c.header[headOrdinal], c.W), at);
+			// That came first: the values are about to take their registers.
+			unpack(v, ahead.x);
+			unpack(g, ahead.dy);
 			if (RES) {
 				float r[8];
-				unpack(r, res);
+				unpack(r, ahead.res);
 				addResidual(v, r, keep, c.drop);
 			} else if (c.drop.threshold != 0) {
 				drop(g, keep, c.drop.scale);
 			}
-			if (row + 1 < end) {
-				fetch(x, c.x + start + c.W, at);
-				if (RES) fetch(res, c.res + start + c.W, at);
-				fetch(dy, dout + start + c.W, at);
-			}
-			terms(v, g, mean, rstd, gamma, dGamma, dBeta, s);
+			normalise(v, ahead.mean, rstd);
+			if (row + 1 < end) ahead.fetch(c, stats, dout, row + 1, at);
+			terms(v, g, gamma, dGamma, dBeta, s);
 			if (!d.dx && !d.dres) continue;
 			teamSum(s, part, turn);
 			result(g, v, rstd, s[0] * c.inverse, s[1] * c.inverse);
@@ -321,6 +337,15 @@ INLINE void backward(const Norm<T>& c, const float* stats, const T* dout, const 
 			store(d.partial + (2 * (i64)chunk + 1) * c.W, dBeta, at);
 		}
 	}
+}
+
+template <class T, bool RES>
+INLINE void backward(const Norm<T>& c, const float* stats, const T* dout, const Gradients<T>& d, int chunkRows, float* part) {
+	bool vectors = c.W % Layout<T>::whole == 0 && aligned(c.x) && aligned(c.gamma) && aligned(dout) && aligned(d.dx) && aligned(d.dres) &&
+		aligned(d.partial) && (!RES || aligned(c.res));
+	if (c.W > (int)blockDim.x * 8) backwardWide<T, RES>(c, stats, dout, d, chunkRows, part, vectors);
+	else if (sizeof(T) == 2 && vectors && c.W % 256 == 0) backwardRows<T, RES, sizeof(T) == 2>(c, stats, dout, d, chunkRows, part, vectors);
+	else backwardRows<T, RES, false>(c, stats, dout, d, chunkRows, part, vectors);
 }
 
 enum { teamMax = 320 };
@@ -362,28 +387,36 @@ LAYER_NORM(f32, float, 1)
 LAYER_NORM(bf16, bf16, 2)
 
 // fold_rows ends the sums over rows: out_k = beta_k*out_k + the sum of partial[chunk, k] over the chunks in use. A block is
-// 32 columns by 8 threads, and each of those has eight strands, so that eight loads are under way.
+// 8 columns, a sector of memory, by 32 threads, and each of those has eight strands, so that eight loads are under way.
 extern "C" __global__ void __launch_bounds__(256) fold_rows(const int* header, const float* partial, float* out0, float* out1,
 	int T, int kind, int N, int W, int parts, int chunkRows, float beta0, float beta1) {
-	__shared__ float sums[8][32];
+	__shared__ float sums[8][8]; // of the four threads that a warp has for a column
 	int rows = rowsInUse(header, kind, N), chunks = (rows + chunkRows - 1) / chunkRows;
 	for (int k = blockIdx.y; k < parts; k += gridDim.y) {
 		float *out = k == 0 ? out0 : out1, beta = k == 0 ? beta0 : beta1;
 		if (!out) continue;
-		for (int first = blockIdx.x * 32; first < W; first += gridDim.x * 32) {
+		for (int first = blockIdx.x * 8; first < W; first += gridDim.x * 8) {
 			int column = first + threadIdx.x;
 			float strand[8] = {0};
 			if (column < W) {
-				for (int chunk = threadIdx.y; chunk < chunks; chunk += 64) {
+				for (int chunk = threadIdx.y; chunk < chunks; chunk += 256) {
+					float t[8];
 #pragma unroll
-					for (int i = 0; i < 8; i++)
-						if (chunk + 8 * i < chunks) strand[i] += partial[((i64)(chunk + 8 * i) * parts + k) * W + column];
+					for (int i = 0; i < 8; i++) {
+						int at = chunk + 32 * i;
+						t[i] = at < chunks ? partial[((i64)at * parts + k) * W + column] : 0.0f;
+					}
+#pragma unroll
+					for (int i = 0; i < 8; i++) strand[i] += t[i];
 				}
 			}
-			sums[threadIdx.y][threadIdx.x] = sum8(strand);
+			float sum = sum8(strand);
+			sum += __shfl_xor_sync(0xffffffffu, sum, 8);
+			sum += __shfl_xor_sync(0xffffffffu, sum, 16);
+			if (threadIdx.y % 4 == 0) sums[threadIdx.y / 4][threadIdx.x] = sum;
 			__syncthreads();
 			if (threadIdx.y == 0 && column < W) {
-				float sum = sums[0][threadIdx.x];
+				sum = sums[0][threadIdx.x];
 #pragma unroll
 				for (int i = 1; i < 8; i++) sum += sums[i][threadIdx.x];
 				if (beta != 0) sum = fmaf(beta, out[column], sum);

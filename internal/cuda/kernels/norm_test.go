@@ -236,7 +236,7 @@ func (n *norm) checkBackward(stats kernel.Buf, wanted int) {
 	p := &problem{t: n.t, name: fmt.Sprintf("%s, wanted %03b, %s", entry, wanted, n.name), rnd: n.rnd, results: []result{rx, rres, folds[0], folds[1]}}
 	p.bind = func(r *runner) []*operand {
 		var dx, dres, dg, db, partial *operand
-		rows, chunks := kernels.NormChunks(n.shape)
+		rows, chunks := kernels.NormChunks(n.shape, n.w)
 		if wanted&1 != 0 {
 			dx = r.out(nans(n.shape*n.w, d))
 		}

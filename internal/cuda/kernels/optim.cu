@@ -38,14 +38,15 @@ extern "C" __global__ void __launch_bounds__(256) adamw(float* w, const float* g
 	for (i64 i = 4 * groups + first; i < n; i += stride) update(a, w[i], g[i], m[i], v[i]);
 }
 
-// blockSum adds one value of each thread of a block; part holds one for each of up to 32 warps.
+// blockSum adds one value of each thread of a block; part holds one for each of up to 32 warps. The first warp gets the
+// sum: additions in float64 are what some GPUs have fewest of.
 INLINE double blockSum(double v, double* part) {
 	v = warpSum(v);
 	__syncthreads(); // part may still be read from the last time
 	if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = v;
 	__syncthreads();
-	v = threadIdx.x % 32 < blockDim.x / 32 ? part[threadIdx.x % 32] : 0.0;
-	return warpSum(v);
+	if (threadIdx.x >= 32) return 0;
+	return warpSum(threadIdx.x < blockDim.x / 32 ? part[threadIdx.x] : 0.0);
 }
 
 enum { sumBlock = 4096 };
@@ -87,8 +88,13 @@ extern "C" __global__ void __launch_bounds__(1024) sum_tree(const double* partia
 	__shared__ double part[32];
 	if (blockIdx.x != 0) return;
 	double sum = 0;
-#pragma unroll 4
-	for (i64 i = threadIdx.x; i < count; i += blockDim.x) sum += partial[i];
+	for (i64 i = threadIdx.x; i < count; i += 8 * blockDim.x) { // eight loads are under way
+		double v[8];
+#pragma unroll
+		for (int k = 0; k < 8; k++) v[k] = i + k * blockDim.x < count ? partial[i + k * blockDim.x] : 0.0;
+#pragma unroll
+		for (int k = 0; k < 8; k++) sum += v[k];
+	}
 	sum = blockSum(sum, part);
 	if (threadIdx.x == 0) *out = sum;
 }

@@ -55,14 +55,28 @@ INLINE Drop dropOf(const int* header, u32 site, u32 threshold, float scale) {
 	return d;
 }
 
+// Spot is where a row lies: what elementOf has to load for it.
+struct Spot {
+	int piece, place; // of its token; else piece is the row
+};
+
+INLINE Spot spotOf(const int* header, int T, int kind, int row) {
+	Spot s = {row, 0};
+	if (kind == rowsMasked) row = maskedOf(header, T)[row];
+	if (kind == rowsMasked || kind == rowsTokens) s.piece = pieceOf(header, T)[row], s.place = placeOf(header, T)[row];
+	return s;
+}
+
+INLINE u64 elementOf(Spot s, int kind, int ordinal, int W) {
+	u64 at = s.piece;
+	if (kind != rowsAll) at += (u32)ordinal;
+	if (kind == rowsMasked || kind == rowsTokens) at = at * 65536u + s.place;
+	return at * (u64)W;
+}
+
 // elementOf is the element of column 0 of a row (kernel.Header.DropoutElement).
 INLINE u64 elementOf(const int* header, int T, int kind, int row, int W) {
-	u64 at = row;
-	if (kind == rowsMasked) row = maskedOf(header, T)[row];
-	if (kind == rowsMasked || kind == rowsTokens)
-		at = ((u64)(u32)header[headOrdinal] + pieceOf(header, T)[row]) * 65536u + placeOf(header, T)[row];
-	if (kind == rowsPieces) at += (u32)header[headOrdinal];
-	return at * (u64)W;
+	return elementOf(spotOf(header, T, kind, row), kind, header[headOrdinal], W);
 }
 
 INLINE uint4 counterOf(const Drop& d, u64 call) { return make_uint4((u32)call, (u32)(call >> 32), d.step, d.counter); }

@@ -26,9 +26,10 @@ template <int K> INLINE void teamSum(float (&v)[K], float* part, int& turn) {
 	}
 	__syncthreads();
 #pragma unroll
-	for (int k = 0; k < K; k++) {
-		float sum = half[k];
-		for (int w = 1; w < warps; w++) sum += half[w * K + k];
-		v[k] = sum;
+	for (int k = 0; k < K; k++) v[k] = half[k];
+#pragma unroll 2
+	for (int w = 1; w < warps; w++) {
+#pragma unroll
+		for (int k = 0; k < K; k++) v[k] += half[w * K + k];
 	}
 }

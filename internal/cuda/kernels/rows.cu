@@ -85,12 +85,20 @@ INLINE void pool(const int* header, const T* x, float* out, int W, int first, in
 		for (int base = blockIdx.x * 64; base < W; base += gridDim.x * 64) {
 			Columns at = columnsOf<bf16>(base, threadIdx.x, W, vectors); // neighbours: nothing is written so
 			float sum[8] = {0};
-#pragma unroll 4
-			for (int token = c.first + threadIdx.y; token < c.end; token += 32) {
-				float v[8];
-				load(v, x + (i64)token * W, at);
+			for (int token = c.first + threadIdx.y; token < c.end; token += 128) {
+				Raw<T> raw[4];
 #pragma unroll
-				for (int i = 0; i < 8; i++) sum[i] += v[i];
+				for (int k = 0; k < 4; k++) { // all loads before their first use
+					raw[k] = Raw<T>();
+					if (token + 32 * k < c.end) fetch(raw[k], x + (i64)(token + 32 * k) * W, at);
+				}
+#pragma unroll
+				for (int k = 0; k < 4; k++) {
+					float v[8];
+					unpack(v, raw[k]);
+#pragma unroll
+					for (int i = 0; i < 8; i++) sum[i] += v[i];
+				}
 			}
 #pragma unroll
 			for (int i = 0; i < 8; i++) strands[threadIdx.y][threadIdx.x * 8 + i] = sum[i];

@@ -44,11 +44,16 @@ func (c call) scatter(a *kernel.EmbedGradArgs, d kernel.Buf, beta float32, ids k
 	keys := c.scratch(keyBytes + sortedBytes + partialBytes)
 	sorted := keys + cuda.Ptr(keyBytes)
 	partial := sorted + cuda.Ptr(sortedBytes)
+	if ids.Absent() && absent == 0 {
+		keys = sorted // all look up row 0: the keys are in order as they come
+	}
 	table, of := want(d, kernel.F32, a.E), a.DOut.DType
 
 	l := c.pack(embedSort).Ptr(h).Ptr(may(ids, kernel.I32, tokens)).Ptr(keys).I32(int32(tokens)).I32(absent).I32(int32(max(pad, -1)))
 	c.run(l, kernels.SortTiles(tokens))
-	c.run(c.pack(embedRank).Ptr(keys).Ptr(sorted).I32(int32(tokens)), kernels.SortRanks(tokens))
+	if keys != sorted {
+		c.run(c.pack(embedRank).Ptr(keys).Ptr(sorted).I32(int32(tokens)), kernels.SortRanks(tokens))
+	}
 	l = c.pack(embedScatterF32.of(of)).Ptr(sorted).Ptr(want(a.DOut, of, tokens*a.E)).Ptr(table).Ptr(partial).I32(int32(tokens)).I32(int32(a.E))
 	c.run(l, kernels.Windows(tokens, a.E))
 	c.run(c.pack(embedFold).Ptr(sorted).Ptr(partial).Ptr(table).I32(int32(tokens)).I32(int32(a.E)), kernels.WindowRuns(tokens, a.E))

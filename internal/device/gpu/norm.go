@@ -70,7 +70,7 @@ func (t *Table) AddNormGrad(on kernel.Stream, a *kernel.AddNormGradArgs) {
 
 // partials returns scratch memory for the partial sums of dγ and dβ, 0 when neither is wanted, and the rows of one.
 func (c call) partials(n, width int, dGamma, dBeta kernel.Buf) (rows int, partial cuda.Ptr) {
-	rows, chunks := kernels.NormChunks(n)
+	rows, chunks := kernels.NormChunks(n, width)
 	if dGamma.Absent() && dBeta.Absent() {
 		return rows, 0
 	}
