@@ -305,7 +305,7 @@ func (r *runner) work(n int) *operand {
 
 func (r *runner) run(name string, g kernels.Geometry, params ...any) {
 	r.Helper()
-	r.m.run(r.T, name, g, params...)
+	r.m.run(r.T, name, kernels.OneWave(name, g, r.mp), params...)
 }
 
 // check runs a problem in all variants.

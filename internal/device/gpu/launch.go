@@ -128,11 +128,15 @@ func (c call) check(err error) {
 }
 
 // pack begins the parameters of a kernel.
-func (c call) pack(e entry) *cuda.Launch { return c.t.launches[e].Reset() }
+func (c call) pack(e entry) *cuda.Launch {
+	c.t.packed = e
+	return c.t.launches[e].Reset()
+}
 
-// run launches a kernel.
+// run launches the kernel that was packed last.
 func (c call) run(l *cuda.Launch, g kernels.Geometry) {
 	if !c.failed() {
+		g = kernels.OneWave(entryNames[c.t.packed], g, c.t.cores)
 		c.check(l.Run(c.stream, cuda.Grid{X: g.Grid[0], Y: g.Grid[1], Z: g.Grid[2]}, cuda.Grid{X: g.Block[0], Y: g.Block[1], Z: g.Block[2]}, 0))
 	}
 }

@@ -46,6 +46,7 @@ type Table struct {
 	cores   int          // multiprocessors
 	product cuda.Product // of the call that is being put on a stream
 	taken   []cuda.Ptr   // by it, for itself
+	packed  entry        // the kernel whose parameters were packed last
 	sum     *cuda.Host   // what SumSquares reads
 }
 
