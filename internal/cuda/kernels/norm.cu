@@ -399,16 +399,20 @@ extern "C" __global__ void __launch_bounds__(256) fold_rows(const int* header, c
 			int column = first + threadIdx.x;
 			float strand[8] = {0};
 			if (column < W) {
-				for (int chunk = threadIdx.y; chunk < chunks; chunk += 256) {
+				const float* p = partial + (i64)k * W + column;
+				i64 step = (i64)parts * W;
+				int chunk = threadIdx.y;
+#pragma unroll 1
+				for (; chunk + 224 < chunks; chunk += 256) { // loads without conditions are under way together
 					float t[8];
 #pragma unroll
-					for (int i = 0; i < 8; i++) {
-						int at = chunk + 32 * i;
-						t[i] = at < chunks ? partial[((i64)at * parts + k) * W + column] : 0.0f;
-					}
+					for (int i = 0; i < 8; i++) t[i] = p[(chunk + 32 * i) * step];
 #pragma unroll
 					for (int i = 0; i < 8; i++) strand[i] += t[i];
 				}
+#pragma unroll
+				for (int i = 0; i < 8; i++)
+					if (chunk + 32 * i < chunks) strand[i] += p[(chunk + 32 * i) * step];
 			}
 			float sum = sum8(strand);
 			sum += __shfl_xor_sync(0xffffffffu, sum, 8);

@@ -306,6 +306,6 @@ func TestNormManyRows(t *testing.T) {
 		n.checkBackward(n.checkForward(true), 7)
 	}
 	rnd := random("norm, long chunks")
-	n := newNorm(t, rnd, kernel.BF16, 20_000, 3, false)
+	n := newNorm(t, rnd, kernel.BF16, 30_000, 3, false)
 	n.checkBackward(n.checkForward(true), 7)
 }

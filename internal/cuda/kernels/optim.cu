@@ -88,6 +88,7 @@ extern "C" __global__ void __launch_bounds__(1024) sum_tree(const double* partia
 	__shared__ double part[32];
 	if (blockIdx.x != 0) return;
 	double sum = 0;
+#pragma unroll 1
 	for (i64 i = threadIdx.x; i < count; i += 8 * blockDim.x) { // eight loads are under way
 		double v[8];
 #pragma unroll
