@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/secencoder/secencoder/internal/cuda"
@@ -74,10 +75,10 @@ func GPU(ctx context.Context, o Options) (_ *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, dev.Close()) }()
+	defer func() { err = join(err, dev.Close()) }()
 	b, err := newGPUBench(driver, dev, o)
 	if b != nil {
-		defer func() { err = errors.Join(err, b.close()) }()
+		defer func() { err = join(err, b.close()) }()
 	}
 	if err != nil {
 		return nil, err
@@ -150,6 +151,7 @@ func newGPUBench(driver *cuda.Driver, dev *cuda.Device, o Options) (b *gpuBench,
 	if o.Bytes == 0 {
 		o.Bytes = GPUBytes
 	}
+	o.Bytes &^= 255 // halves and quarters of it are whole elements
 	c, d, err := model.Preset(o.Size, model.DefaultVocabSize)
 	if err != nil {
 		return nil, err
@@ -232,7 +234,7 @@ func (b *gpuBench) close() error {
 	if b.stream != nil {
 		errs = append(errs, b.stream.Close())
 	}
-	return errors.Join(errs...)
+	return join(errs...)
 }
 
 // measure runs all cases in turns.
@@ -252,12 +254,12 @@ func (b *gpuBench) measure(ctx context.Context) error {
 				return err
 			}
 			p := b.peaks[c.peak]
-			if err := errors.Join(b.slice(p), b.slice(c)); err != nil {
+			if err := join(b.slice(p), b.slice(c)); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 			c.rates = append(c.rates, p.work/p.times[len(p.times)-1])
 		}
-		if err := errors.Join(b.slice(b.peaks[PeakToDevice]), b.slice(b.peaks[PeakToHost]), b.launches()); err != nil {
+		if err := join(b.slice(b.peaks[PeakToDevice]), b.slice(b.peaks[PeakToHost]), b.launches()); err != nil {
 			return err
 		}
 	}
@@ -290,7 +292,7 @@ func (b *gpuBench) slice(c *gpuCase) error {
 		return nil
 	})
 	c.times = append(c.times, seconds/float64(max(1, c.repeat)))
-	return errors.Join(err, b.table.Sync(b.on))
+	return join(err, b.table.Sync(b.on))
 }
 
 // between returns the device's time for what f puts on the stream. While it is put there the device copies, so that it
@@ -304,7 +306,7 @@ func (b *gpuBench) between(f func() error) (float64, error) {
 
 // fromIdle is between on a device that may have nothing else to do.
 func (b *gpuBench) fromIdle(f func() error) (float64, error) {
-	if err := errors.Join(b.marks[0].Record(b.stream), f(), b.marks[1].Record(b.stream), b.marks[1].Synchronize()); err != nil {
+	if err := join(b.marks[0].Record(b.stream), f(), b.marks[1].Record(b.stream), b.marks[1].Synchronize()); err != nil {
 		return math.NaN(), err
 	}
 	d, err := b.marks[1].Since(b.marks[0])
@@ -323,8 +325,8 @@ func (b *gpuBench) launches() error {
 		}
 		var err error
 		seconds := clock(func() {
-			for range launchesATime {
-				err = errors.Join(err, x.call())
+			for i := 0; i < launchesATime && err == nil; i++ {
+				err = x.call()
 			}
 		})
 		if err != nil {
@@ -420,6 +422,29 @@ func (b *gpuBench) result() *Result {
 func perSecond(name string, t times) Slice {
 	one := timed{times: t}
 	return one.slice(name, "launches_per_second", 0, 1)
+}
+
+// join is errors.Join of the first error alone and of what it does not explain: after a GPU has failed, whatever is called
+// on it fails in the same way.
+func join(errs ...error) error {
+	var list []error
+	for _, err := range errs {
+		if err != nil && !slices.ContainsFunc(list, func(said error) bool { return explains(said, err) }) {
+			list = append(list, err)
+		}
+	}
+	if len(list) == 1 {
+		return list[0]
+	}
+	return errors.Join(list...)
+}
+
+func explains(said, err error) bool {
+	var first, second *cuda.Error
+	if errors.As(said, &first) && errors.As(err, &second) {
+		return first.Code == second.Code
+	}
+	return said.Error() == err.Error()
 }
 
 // peakUnit and peakScale say what a peak is reported in: cases count MB and GFLOP.

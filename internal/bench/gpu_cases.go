@@ -258,19 +258,23 @@ func (k *kernelCases) header(T, every int) kernel.Buf {
 	return buf
 }
 
-// ids uploads random rows of a table.
-func (k *kernelCases) ids(T int) kernel.Buf {
+// ids uploads random rows of a table and tells how many different ones they are.
+func (k *kernelCases) ids(T int) (_ kernel.Buf, rows int) {
 	if k.dry || k.err != nil {
-		return gpu.Operand(256, 4*T, kernel.I32)
+		return gpu.Operand(256, 4*T, kernel.I32), 0
 	}
 	stream := rng.NewStream(k.o.Seed, rng.Probe, 1, 0, 0)
-	list := make([]int32, T)
+	list, seen := make([]int32, T), make([]bool, k.V)
 	for i := range list {
 		list[i] = int32(stream.Float64() * float64(k.V))
+		if !seen[list[i]] {
+			seen[list[i]] = true
+			rows++
+		}
 	}
 	buf, err := k.words(list)
 	k.err = err
-	return buf
+	return buf, rows
 }
 
 // kernelCases makes the cases over two stretches of memory; dry only counts what they take.
@@ -372,14 +376,16 @@ func (k *kernelCases) drops(of kernel.DType) {
 func (k *kernelCases) embeds(of kernel.DType) {
 	E, s := k.E, of.Size()
 	T := k.rows((4+s)*E + 4)
-	e := kernel.EmbedArgs{Header: k.header(T, 7), IDs: k.ids(T), Word: k.in(kernel.F32, k.V*E), Out: k.out(of, T*E), E: E}
+	ids, _ := k.ids(T)
+	e := kernel.EmbedArgs{Header: k.header(T, 7), IDs: ids, Word: k.in(kernel.F32, k.V*E), Out: k.out(of, T*E), E: E}
 	k.memory(fmt.Sprintf("embed %v", of), T*((4+s)*E+4), func() error { k.table.Embed(k.on, &e); return nil })
 
 	T = k.rows(s*E + 4)
-	g := kernel.EmbedGradArgs{Header: k.header(T, 7), IDs: k.ids(T), DOut: k.in(of, T*E), DWord: k.out(kernel.F32, k.V*E), E: E, PadID: 0,
+	ids, rows := k.ids(T)
+	g := kernel.EmbedGradArgs{Header: k.header(T, 7), IDs: ids, DOut: k.in(of, T*E), DWord: k.out(kernel.F32, k.V*E), E: E, PadID: 0,
 		Beta: [3]float32{1, 1, 1}}
 	// Of the table the rows that are looked up are read and written.
-	k.memory(fmt.Sprintf("embed_grad %v", of), T*(s*E+4)+8*E*min(T, k.V), func() error { k.table.EmbedGrad(k.on, &g); return nil })
+	k.memory(fmt.Sprintf("embed_grad %v", of), T*(s*E+4)+8*E*rows, func() error { k.table.EmbedGrad(k.on, &g); return nil })
 }
 
 func (k *kernelCases) gathers(of kernel.DType) {

@@ -3,6 +3,7 @@ package bench
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -72,6 +73,9 @@ func TestGPUOnStandin(t *testing.T) {
 	if k := r.Replay; k == nil || k.Nodes != graphNodes || k.Seconds <= 0 || k.IdleSeconds <= 0 || k.HostSeconds <= 0 || k.SmallSeconds <= 0 {
 		t.Errorf("%+v", k)
 	}
+	if k := r.Replay; k.SumSeconds != float64(k.Nodes)*k.KernelSeconds || k.SumSeconds > 0 && k.TimesOfSum != k.Seconds/k.SumSeconds {
+		t.Errorf("a replay that does not add up: %+v", k)
+	}
 	if r.Versions["cuda_driver"] == "" || r.Versions["cublaslt"] != "12.4.5" || r.Versions["ptx"] == "" {
 		t.Errorf("%v", r.Versions)
 	}
@@ -88,6 +92,62 @@ func TestGPUFailsWhole(t *testing.T) {
 		if _, err := GPU(t.Context(), little()); err == nil || !strings.Contains(err.Error(), call) {
 			t.Errorf("%s: %v", call, err)
 		}
+	}
+	// A GPU that is lost in the middle fails every call after it, and is told once.
+	for call, code := range map[string]int{"cuLaunchKernel": 719, "cuEventRecord": 700, "cuMemcpyDtoDAsync_v2": 719, "cuGraphLaunch": 719, "cuStreamSynchronize": 999} {
+		lib := onStandin(t)
+		lib.Fail(call, 3, code)
+		if _, err := GPU(t.Context(), little()); err == nil || strings.Count(err.Error(), call) != 1 || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s fails with %d: %v", call, code, err)
+		}
+	}
+}
+
+// TestGPUWork counts the work of some cases anew, by operands and by hand: the shares of the peak follow from it.
+func TestGPUWork(t *testing.T) {
+	lib := onStandin(t)
+	driver, err := cuda.Load(cuda.Options{Library: lib.Path()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev, err := driver.Open(0, cuda.DeviceOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := little()
+	o.Bytes = 24<<10 + 6 // rounded down
+	b, err := newGPUBench(driver, dev, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := join(b.close(), dev.Close()); err != nil {
+			t.Error(err)
+		}
+	}()
+	const call, W, I = 24 << 10, 128, 512 // bytes of a call, widths of tiny
+	least := func(bytes int) int { return max(8, call/bytes) }
+	want := map[string]float64{
+		"convert_f32_bf16":  6 * (call / 6),                                                             // 4 read, 2 written
+		"convert_bf16_f32":  6 * (call / 6),                                                             //
+		"layer_norm f32":    float64(least(2*4*W+8) * (2*4*W + 8)),                                      // x, out, two statistics
+		"add_norm bf16":     float64(least(3*2*W+8) * (3*2*W + 8)),                                      // x, residual, out, two statistics
+		"bias_gelu bf16":    float64(least((4+2+2)*I) * (4 + 2 + 2) * I),                                // sums in float32, out, pre
+		"gather f32":        float64(least(2*4*W) * 2 * 4 * W),                                          //
+		"adamw":             28 * (call / 28),                                                           // w, m, v read and written, g read
+		"sum_squares":       4 * (call / 4),                                                             //
+		"y 16x128x384 bf16": 2 * 16 * 128 * 384 * 1e-3, "dw 16x512x128 bf16": 2 * 16 * 128 * 512 * 1e-3, // a multiplication and an addition; GFLOP·1e6
+	}
+	for _, c := range b.cases {
+		if n, ok := want[c.name]; ok {
+			if got := 1e6 * c.work; math.Abs(got-n) > 1e-6*n {
+				t.Errorf("%s: work %v, want %v", c.name, got, n)
+			}
+			delete(want, c.name)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("no case of %v", want)
 	}
 }
 
