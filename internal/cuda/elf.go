@@ -21,17 +21,21 @@ func foreignFile(path string) error {
 	if runtime.GOOS == "windows" {
 		return nil // LoadLibrary has a code for it: see plain
 	}
+	info, err := os.Stat(path) // before it is opened, because a pipe waits for its writer then
+	if err != nil {
+		return errors.Unwrap(err)
+	}
+	if !info.Mode().IsRegular() {
+		return errors.New("not a shared library (no regular file)")
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return errors.Unwrap(err)
 	}
 	defer f.Close() // opened for reading: closing loses nothing
-	info, err := f.Stat()
-	if err != nil {
-		return errors.Unwrap(err)
-	}
 	head := make([]byte, elfHeadBytes)
-	if _, err := f.ReadAt(head, 0); err != nil || string(head[:4]) != "\x7fELF" {
+	n, err := f.ReadAt(head, 0)
+	if err != nil && err != io.EOF || n < elfMachineEnd || string(head[:4]) != "\x7fELF" {
 		return errors.New("not a shared library (no ELF header)")
 	}
 	order := binary.ByteOrder(binary.LittleEndian)
@@ -45,10 +49,16 @@ func foreignFile(path string) error {
 	if machine != runtime.GOARCH {
 		return fmt.Errorf("wrong architecture: the library is for %s, this program for %s", machine, runtime.GOARCH)
 	}
+	if n < elfHeadBytes {
+		return fmt.Errorf("cut short: %d bytes are there", n)
+	}
 	return elfSegments.within(f, head, uint64(info.Size())) // the dynamic linker maps what is not there, and dies of it
 }
 
-const elfHeadBytes = 64 // of ELF64
+const (
+	elfHeadBytes  = 64 // of ELF64
+	elfMachineEnd = 20 // of the head, where the machine has been named
+)
 
 // elfTable is where an ELF64 header says where a table of the file is, and where its entries say where their bytes are.
 type elfTable struct {

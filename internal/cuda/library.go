@@ -73,6 +73,7 @@ func OpenLibrary(k Kind, option string) (*Library, error) {
 		return nil, fmt.Errorf("%w: %s", libraries[k].missing, absent)
 	}
 	var tried, empty []string
+	unusable := "" // the first file that was there, or place that was named, and why it does not do
 	for _, c := range find(k, option) {
 		err := c.problem
 		if err == nil {
@@ -85,6 +86,9 @@ func OpenLibrary(k Kind, option string) (*Library, error) {
 		if err == errNotThere {
 			empty = append(empty, c.from)
 		} else {
+			if unusable == "" && (c.problem != nil || filepath.IsAbs(c.path)) {
+				unusable = fmt.Sprintf(": %s: %v", c.from, err)
+			}
 			tried = append(tried, fmt.Sprintf("%s: %v", c.from, err))
 		}
 		if c.only {
@@ -94,8 +98,8 @@ func OpenLibrary(k Kind, option string) (*Library, error) {
 	if len(empty) > 0 {
 		tried = append(tried, "not there: "+strings.Join(empty, ", "))
 	}
-	return nil, fmt.Errorf("%w: %s could not be opened; %s; tried:\n  %s",
-		libraries[k].missing, k.files()[0], libraries[k].hint, strings.Join(tried, "\n  "))
+	return nil, fmt.Errorf("%w: %s could not be opened%s; %s; tried:\n  %s",
+		libraries[k].missing, k.files()[0], unusable, libraries[k].hint, strings.Join(tried, "\n  "))
 }
 
 // errNotThere is the problem of most places: the error lists them in one line.
