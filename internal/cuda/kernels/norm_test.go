@@ -38,7 +38,7 @@ func newNorm(t *testing.T, rnd *rand.Rand, d kernel.DType, rows, w int, residual
 	for r := range n.rows {
 		for c := range w {
 			switch {
-			case r%11 == 5:
+			case r%5 == 3: // no variance: eps alone
 				set(n.x, r*w+c, float32(get(n.x, r*w)))
 			case r%4 == 1:
 				set(n.x, r*w+c, float32(get(n.x, r*w+c)+10))
@@ -278,7 +278,7 @@ func normShapes(t *testing.T, residual bool) {
 	for _, d := range dtypes {
 		for i, w := range widths {
 			for _, rows := range []int{0, 1, 5, 21} {
-				if w > 1536 && rows > 5 || w > 5000 && rows > 1 {
+				if w > 1536 && rows > 5 || w > 5000 && rows == 0 {
 					continue
 				}
 				rnd := random(fmt.Sprint("norm", residual, d, w, rows))
