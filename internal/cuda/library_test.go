@@ -147,7 +147,17 @@ func TestLoadSaysWhatWasTried(t *testing.T) {
 	text := put(t, []byte("/* GNU ld script */\nINPUT(libcuda.so.1)"), dir, "script", "libcuda.so.1")
 	broken := put(t, elfHeader(ownMachine(t)), dir, "broken", "libcuda.so.1")
 	cut := put(t, cutLibrary(t), dir, "cut", "libcuda.so.1")
+	old := elfHeader(3)[:52]
+	old[4] = 1 // ELF32
+	short := put(t, old, dir, "short", "libcuda.so.1")
+	folder := filepath.Join(dir, "folder")
+	if err := os.MkdirAll(filepath.Join(folder, "libcuda.so.1"), 0o777); err != nil { // as a named pipe: not to be opened
+		t.Fatal(err)
+	}
 	for _, c := range []struct{ library, want string }{
+		{short, "wrong architecture: the library is for 386"},
+		{folder, "no regular file"},
+		{wrong, "could not be opened: option " + wrong + ": wrong architecture"},
 		{wrong, "wrong architecture: the library is for " + machines[other] + ", this program for " + runtime.GOARCH},
 		{dir, "wrong architecture"},
 		{text, "not a shared library"},
