@@ -13,6 +13,9 @@ func TestErrorSentence(t *testing.T) {
 	if !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("error %q, want it to begin with %q", err, want)
 	}
+	if err := codeError("cuMemHostAlloc", 2); !strings.Contains(err.Error(), "host memory") || strings.Contains(err.Error(), "GPU") {
+		t.Errorf("pinned memory: %q", err)
+	}
 	var e *Error
 	if !errors.As(fmt.Errorf("step 3: %w", err), &e) || e.Code != 2 || e.Call != "cuMemAlloc_v2" {
 		t.Errorf("the code cannot be had from a wrapped error: %+v", e)

@@ -88,5 +88,8 @@ func codeError(call string, code int) *Error {
 	if !known {
 		m = meaning{name: fmt.Sprintf("CUDA error %d", code), text: "a code that this program does not know"}
 	}
+	if call == "cuMemHostAlloc" && code == 2 {
+		m.text, m.hint = "out of host memory that may be pinned", "end other programs on this machine, or let this one lock more memory (ulimit -l)"
+	}
 	return &Error{Call: call, Code: code, Name: m.name, Text: m.text, Hint: m.hint, kind: m.kind}
 }
