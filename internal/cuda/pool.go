@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"unsafe"
 
 	"github.com/secencoder/secencoder/internal/units"
 )
@@ -73,27 +72,6 @@ type lane struct {
 	head   *chunk
 }
 
-// held is the memory of one captured graph.
-type held struct {
-	pool   *pool
-	stream *Stream
-	free   *chunk // not handed out
-	all    []*chunk
-}
-
-// MemoryStats says what the memory of a device is used for, in bytes.
-type MemoryStats struct {
-	InUse     int64 // handed out or held by graphs, rounded up to size classes
-	HighWater int64 // the most that InUse was
-	Reserved  int64 // taken from the driver: in use and cached
-	Limit     int64 // of Reserved; 0: none
-
-	ReservedHighWater int64 // the most that Reserved was: what the device must have
-	Asked             int64 // handed out, as asked for; InUse beyond it is lost to rounding or held by graphs
-	Blocks            int   // allocations of the driver
-	Taken, Given      int64 // calls of the driver since the start: allocations, frees
-}
-
 const (
 	leastBlock = 512      // the driver aligns to 256 at least
 	largeStep  = 2 << 20  // the driver's own granularity
@@ -115,8 +93,6 @@ func sizeClass(bytes int64) int64 {
 	}
 	return (bytes + step - 1) / step * step
 }
-
-func newPool(d *Device, o DeviceOptions) *pool { return newPoolOn(&deviceMemory{d: d}, o.MemoryLimit) }
 
 func newPoolOn(mem backing, limit int64) *pool {
 	return &pool{mem: mem, limit: limit, blocks: map[Ptr]*chunk{}, stats: MemoryStats{Limit: limit}}
@@ -369,95 +345,6 @@ func (p *pool) retire(s *Stream) error {
 	return err
 }
 
-// beginCapture is called before s begins to capture a graph. It waits for s: what is cached for it can then be used by
-// the graph, on whichever stream that will run.
-func (p *pool) beginCapture(s *Stream) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return errPoolClosed
-	}
-	if p.capturing(s) != nil {
-		return errors.New("capture a graph: the stream is capturing one already")
-	}
-	if err := p.mem.synchronize(s); err != nil {
-		return err
-	}
-	p.captures = append(p.captures, &held{pool: p, stream: s})
-	return nil
-}
-
-// endCapture is called when the capture is over. It returns the graph's memory; nil where s was not capturing.
-func (p *pool) endCapture(s *Stream) *held {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	h := p.capturing(s)
-	p.captures = slices.DeleteFunc(p.captures, func(x *held) bool { return x == h })
-	return h
-}
-
-// anyCapture reports whether a graph is being captured.
-func (p *pool) anyCapture() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.captures) > 0
-}
-
-// capturing returns the memory of the graph that s is capturing; nil where it does not.
-func (p *pool) capturing(s *Stream) *held {
-	if s == nil {
-		return nil
-	}
-	for _, h := range p.captures {
-		if h.stream == s {
-			return h
-		}
-	}
-	return nil
-}
-
-// hold lets a block belong to the graph. A nil held holds nothing.
-func (h *held) hold(b *chunk) {
-	if h != nil && !slices.Contains(h.all, b) {
-		h.all = append(h.all, b)
-		b.graphs++
-	}
-}
-
-// release is called when the graph is closed, or its capture failed: its memory goes back to the pool when all work is
-// over. What is still handed out goes back when it is freed. A nil held has nothing, nor has one that was released.
-func (h *held) release() error {
-	if h == nil {
-		return nil
-	}
-	p := h.pool
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed || len(h.all) == 0 {
-		return nil
-	}
-	p.resting = append(p.resting, &held{all: h.all})
-	h.all, h.free = nil, nil
-	return p.settle()
-}
-
-// settle takes back the memory of closed graphs, unless a capture is in progress: waiting for the device would end it.
-func (p *pool) settle() error {
-	if len(p.captures) > 0 || len(p.resting) == 0 {
-		return nil
-	}
-	err := p.mem.synchronize(nil)
-	for _, h := range p.resting {
-		for _, b := range h.all {
-			if b.graphs--; b.graphs == 0 && !b.inUse {
-				p.cache(nil, b)
-			}
-		}
-	}
-	p.resting = nil
-	return err
-}
-
 // close gives all memory back, once nothing runs any more. What was still handed out, or held by a graph that was not
 // closed, is listed in the error.
 func (p *pool) close() error {
@@ -541,145 +428,4 @@ func (c *class) pop(s *Stream) *chunk {
 		}
 	}
 	return nil
-}
-
-// reuse takes a block out of what the capture has freed, the smallest one that fits, newest first.
-func (h *held) reuse(size, most int64) *chunk {
-	var best **chunk
-	for at := &h.free; *at != nil; at = &(*at).next {
-		if n := (*at).class.size; n >= size && n <= most && (best == nil || n < (*best).class.size) {
-			best = at
-		}
-	}
-	if best == nil {
-		return nil
-	}
-	b := *best
-	*best, b.next = b.next, nil
-	return b
-}
-
-// deviceMemory is what the pool of a device stands on. The device has been entered by whoever calls the pool.
-type deviceMemory struct {
-	d     *Device
-	event uintptr // for order; 0 until it is needed
-}
-
-func (m *deviceMemory) memAlloc(bytes int64) (Ptr, error) {
-	f, p := m.d.sym().memAlloc, new(uintptr)
-	err := m.d.check(f, f.Call(uintptr(unsafe.Pointer(p)), uintptr(bytes)))
-	return Ptr(*p), err
-}
-
-func (m *deviceMemory) memFree(p Ptr) error {
-	if m.d.lost.Load() != nil {
-		return nil // it goes with the context; the loss itself has been reported
-	}
-	f := m.d.sym().memFree
-	return m.d.check(f, f.call(uintptr(p), 0, 0, 0, 0))
-}
-
-func (m *deviceMemory) memInfo() (free, total int64, err error) { return m.d.drv.memory() }
-
-// order records the pool's event on one stream and lets the other wait for it. A wait is for the last record before it,
-// so one event does for all.
-func (m *deviceMemory) order(s, behind *Stream) error {
-	sym := m.d.sym()
-	if behind.value.Load() == 0 { // it was closed while memory was freed on it: 0 would be the legacy default stream
-		return m.synchronize(nil)
-	}
-	if m.event == 0 {
-		const disableTiming = 2
-		p := new(uintptr)
-		if err := m.d.check(sym.eventCreate, sym.eventCreate.Call(uintptr(unsafe.Pointer(p)), disableTiming)); err != nil {
-			return err
-		}
-		m.event = *p
-	}
-	if err := m.d.check(sym.eventRecord, sym.eventRecord.call(m.event, behind.value.Load(), 0, 0, 0)); err != nil {
-		return err
-	}
-	return m.d.check(sym.streamWaitEvent, sym.streamWaitEvent.call(s.value.Load(), m.event, 0, 0, 0))
-}
-
-func (m *deviceMemory) synchronize(s *Stream) error {
-	if s == nil || s.value.Load() == 0 {
-		f := m.d.sym().ctxSynchronize
-		return m.d.check(f, f.call(0, 0, 0, 0, 0))
-	}
-	f := m.d.sym().streamSynchronize
-	return m.d.check(f, f.call(s.value.Load(), 0, 0, 0, 0))
-}
-
-func (m *deviceMemory) close() error {
-	if m.event == 0 || m.d.lost.Load() != nil {
-		return nil
-	}
-	f := m.d.sym().eventDestroy
-	err := m.d.check(f, f.call(m.event, 0, 0, 0, 0))
-	m.event = 0
-	return err
-}
-
-// Alloc takes device memory for work on a stream, from the cache where it can; nil: for work on any stream. Its content is
-// undefined, its address a multiple of 256. The error of too little memory wraps ErrOutOfMemory and says what is needed,
-// free and allowed. While a graph is being captured only memory of the cache is given, and a capture gets memory on the
-// stream that captures, not on those forked from it.
-func (d *Device) Alloc(s *Stream, bytes int) (Ptr, error) {
-	leave, err := d.enterWith(s)
-	if err != nil {
-		return 0, err
-	}
-	defer leave()
-	return d.pool.alloc(s, int64(bytes))
-}
-
-// Free takes device memory back behind the work that the stream has now, which must be the last that uses it, without
-// waiting; nil: no work uses it any more. It goes to the cache, see Trim. Address 0 is nothing.
-func (d *Device) Free(s *Stream, p Ptr) error {
-	leave, err := d.enterWith(s)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	return d.pool.free(s, p)
-}
-
-// Trim gives the memory that is cached, not in use, back to the driver. It waits for the streams that used it last, and
-// is refused while a graph is being captured.
-func (d *Device) Trim() error {
-	leave, err := d.enter()
-	if err != nil {
-		return err
-	}
-	defer leave()
-	return d.pool.trimAll()
-}
-
-// Memory returns what the device's memory is used for, as far as this Device took it.
-func (d *Device) Memory() MemoryStats { return d.pool.memory() }
-
-// enterWith enters the device for a call on one of its streams, or on none.
-func (d *Device) enterWith(s *Stream) (leave func(), err error) {
-	if leave, err = d.enter(); err != nil || s == nil {
-		return leave, err
-	}
-	if _, err = s.of(d); err != nil {
-		leave()
-		return nil, err
-	}
-	return leave, nil
-}
-
-// releaseHeld gives the memory of a graph back to the pool.
-func (d *Device) releaseHeld(h *held) error {
-	if h == nil {
-		return nil
-	}
-	leave, err := d.enter()
-	if err != nil {
-		return nil // closed or lost: Close takes everything back
-	}
-	defer leave()
-	return h.release()
 }
