@@ -2,10 +2,8 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/secencoder/secencoder/internal/cuda"
@@ -75,10 +73,10 @@ func GPU(ctx context.Context, o Options) (_ *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = join(err, dev.Close()) }()
+	defer func() { err = cuda.Join(err, dev.Close()) }()
 	b, err := newGPUBench(driver, dev, o)
 	if b != nil {
-		defer func() { err = join(err, b.close()) }()
+		defer func() { err = cuda.Join(err, b.close()) }()
 	}
 	if err != nil {
 		return nil, err
@@ -234,7 +232,7 @@ func (b *gpuBench) close() error {
 	if b.stream != nil {
 		errs = append(errs, b.stream.Close())
 	}
-	return join(errs...)
+	return cuda.Join(errs...)
 }
 
 // measure runs all cases in turns.
@@ -254,12 +252,12 @@ func (b *gpuBench) measure(ctx context.Context) error {
 				return err
 			}
 			p := b.peaks[c.peak]
-			if err := join(b.slice(p), b.slice(c)); err != nil {
+			if err := cuda.Join(b.slice(p), b.slice(c)); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 			c.rates = append(c.rates, p.work/p.times[len(p.times)-1])
 		}
-		if err := join(b.slice(b.peaks[PeakToDevice]), b.slice(b.peaks[PeakToHost]), b.launches()); err != nil {
+		if err := cuda.Join(b.slice(b.peaks[PeakToDevice]), b.slice(b.peaks[PeakToHost]), b.launches()); err != nil {
 			return err
 		}
 	}
@@ -292,7 +290,7 @@ func (b *gpuBench) slice(c *gpuCase) error {
 		return nil
 	})
 	c.times = append(c.times, seconds/float64(max(1, c.repeat)))
-	return join(err, b.table.Sync(b.on))
+	return cuda.Join(err, b.table.Sync(b.on))
 }
 
 // between returns the device's time for what f puts on the stream. While it is put there the device copies, so that it
@@ -306,7 +304,7 @@ func (b *gpuBench) between(f func() error) (float64, error) {
 
 // fromIdle is between on a device that may have nothing else to do.
 func (b *gpuBench) fromIdle(f func() error) (float64, error) {
-	if err := join(b.marks[0].Record(b.stream), f(), b.marks[1].Record(b.stream), b.marks[1].Synchronize()); err != nil {
+	if err := cuda.Join(b.marks[0].Record(b.stream), f(), b.marks[1].Record(b.stream), b.marks[1].Synchronize()); err != nil {
 		return math.NaN(), err
 	}
 	d, err := b.marks[1].Since(b.marks[0])
@@ -422,29 +420,6 @@ func (b *gpuBench) result() *Result {
 func perSecond(name string, t times) Slice {
 	one := timed{times: t}
 	return one.slice(name, "launches_per_second", 0, 1)
-}
-
-// join is errors.Join of the first error alone and of what it does not explain: after a GPU has failed, whatever is called
-// on it fails in the same way.
-func join(errs ...error) error {
-	var list []error
-	for _, err := range errs {
-		if err != nil && !slices.ContainsFunc(list, func(said error) bool { return explains(said, err) }) {
-			list = append(list, err)
-		}
-	}
-	if len(list) == 1 {
-		return list[0]
-	}
-	return errors.Join(list...)
-}
-
-func explains(said, err error) bool {
-	var first, second *cuda.Error
-	if errors.As(said, &first) && errors.As(err, &second) {
-		return first.Code == second.Code
-	}
-	return said.Error() == err.Error()
 }
 
 // peakUnit and peakScale say what a peak is reported in: cases count MB and GFLOP.

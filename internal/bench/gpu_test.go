@@ -121,7 +121,7 @@ func TestGPUWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := join(b.close(), dev.Close()); err != nil {
+		if err := cuda.Join(b.close(), dev.Close()); err != nil {
 			t.Error(err)
 		}
 	}()

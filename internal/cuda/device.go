@@ -58,7 +58,7 @@ func (d *Driver) Open(index int, o DeviceOptions) (*Device, error) {
 		return nil, fmt.Errorf("open GPU %d (%s): %w", index, dev.info.Name, err)
 	}
 	if err := dev.start(o); err != nil {
-		return nil, join(fmt.Errorf("open GPU %d (%s): %w", index, dev.info.Name, err), d.release(dev.device))
+		return nil, Join(fmt.Errorf("open GPU %d (%s): %w", index, dev.info.Name, err), d.release(dev.device))
 	}
 	return dev, nil
 }
@@ -193,7 +193,7 @@ func (d *Device) Close() error {
 		errs = append(errs, d.note(err))
 	}
 	errs = append(errs, d.slabs.free())
-	return join(errs...)
+	return Join(errs...)
 }
 
 // freeAll frees what is still open, users before what they use, and says what it was. What is left on a lost device goes
@@ -225,7 +225,7 @@ func (d *Device) freeAll() error {
 		}
 		errs = append(errs, fmt.Errorf("GPU %d was closed with these still open: %s", d.info.Index, strings.Join(what, ", ")))
 	}
-	return join(errs...)
+	return Join(errs...)
 }
 
 func (d *Device) sym() *symbols { return d.drv.sym }

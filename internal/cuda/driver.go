@@ -157,7 +157,7 @@ func (d *Driver) peek(device int32, info *Info) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = join(err, d.release(device)) }()
+	defer func() { err = Join(err, d.release(device)) }()
 	leave, err := d.enterContext(context)
 	if err != nil {
 		return err

@@ -79,11 +79,12 @@ func (d *Driver) check(f Symbol, result uintptr) error {
 	return nil
 }
 
-// join is errors.Join without what was said already: after a loss every call says the same.
-func join(errs ...error) error {
+// Join is errors.Join without what was said already. After a failure whatever is called on a device fails in the same way:
+// an error that another one wraps, one with the same text, and one with the code of an earlier one are left out.
+func Join(errs ...error) error {
 	var list []error
 	for _, err := range errs {
-		if err != nil && !slices.ContainsFunc(list, func(said error) bool { return errors.Is(said, err) }) {
+		if err != nil && !slices.ContainsFunc(list, func(said error) bool { return explains(said, err) }) {
 			list = append(list, err)
 		}
 	}
@@ -91,6 +92,14 @@ func join(errs ...error) error {
 		return list[0]
 	}
 	return errors.Join(list...)
+}
+
+func explains(said, err error) bool {
+	var first, second *Error
+	if errors.As(said, &first) && errors.As(err, &second) && first.Code == second.Code {
+		return true
+	}
+	return errors.Is(said, err) || said.Error() == err.Error()
 }
 
 // cString copies the C string at address p, which is not Go's memory; empty for a nil pointer.

@@ -33,15 +33,15 @@ func (s *Stream) Capture(record func() error) (*Graph, error) {
 	err := record()
 	returned = true
 	if err != nil {
-		return nil, join(fmt.Errorf("capture: %w", err), s.abandonCapture())
+		return nil, Join(fmt.Errorf("capture: %w", err), s.abandonCapture())
 	}
 	graph, memory, err := s.endCapture()
 	if err != nil {
-		return nil, join(fmt.Errorf("capture: %w", err), s.d.dropGraph(graph), s.d.releaseHeld(memory))
+		return nil, Join(fmt.Errorf("capture: %w", err), s.d.dropGraph(graph), s.d.releaseHeld(memory))
 	}
 	g, err := s.d.instantiate(graph)
 	if err != nil {
-		return nil, join(err, s.d.releaseHeld(memory))
+		return nil, Join(err, s.d.releaseHeld(memory))
 	}
 	g.held = memory
 	return g, nil
@@ -54,7 +54,7 @@ func (s *Stream) abandonCapture() error {
 	if e := (*Error)(nil); errors.As(err, &e) && e.Code == invalidated {
 		err = nil // that the capture is broken was said by what broke it
 	}
-	return join(err, s.d.dropGraph(graph), s.d.releaseHeld(memory))
+	return Join(err, s.d.dropGraph(graph), s.d.releaseHeld(memory))
 }
 
 func (s *Stream) beginCapture() error {
@@ -128,9 +128,9 @@ func (d *Device) instantiate(graph uintptr) (*Graph, error) {
 	free := d.freeBy(d.sym().graphExecDestroy)
 	if dropped := d.freeBy(d.sym().graphDestroy)(graph); dropped != nil {
 		if *exec != 0 {
-			dropped = join(dropped, free(*exec))
+			dropped = Join(dropped, free(*exec))
 		}
-		err = join(err, dropped)
+		err = Join(err, dropped)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make a graph of the capture: %w", err)
@@ -162,4 +162,4 @@ func (g *Graph) Nodes() (int, error) {
 
 // Close gives the graph back. It waits for the device where the graph has memory of the pool, which may be used again
 // then; else the graph must not be running. A second Close does nothing.
-func (g *Graph) Close() error { return join(g.close(), g.d.releaseHeld(g.held)) }
+func (g *Graph) Close() error { return Join(g.close(), g.d.releaseHeld(g.held)) }

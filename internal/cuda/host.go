@@ -46,7 +46,7 @@ func (d *Device) freeHost(p uintptr) error {
 		}
 		return list
 	})
-	return join(err, d.freeBy(d.sym().memFreeHost)(p))
+	return Join(err, d.freeBy(d.sym().memFreeHost)(p))
 }
 
 // changeHosts replaces the list of pinned ranges by a changed copy, so that copies read it without a lock.

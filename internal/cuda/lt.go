@@ -137,7 +137,7 @@ func (l *Lt) destroy(uintptr) error {
 		errs = append(errs, p.close(l.library))
 	}
 	clear(l.plans)
-	return joinTexts(append(errs, l.library.check(l.library.destroy, l.library.destroy.Call(value))))
+	return Join(append(errs, l.library.check(l.library.destroy, l.library.destroy.Call(value)))...)
 }
 
 // Close gives back what the library holds; products that were given to a stream are still computed. A second Close does
@@ -145,7 +145,7 @@ func (l *Lt) destroy(uintptr) error {
 func (l *Lt) Close() error {
 	err := l.close()
 	if err != nil { // on a lost device close leaves all as it is, but descriptors are memory of the host
-		err = join(err, l.destroy(0))
+		err = Join(err, l.destroy(0))
 	}
 	return err
 }
@@ -237,7 +237,7 @@ func (l *Lt) cause(err error) error {
 		return err // waiting would end the capture
 	}
 	f := l.d.sym().ctxSynchronize
-	return join(err, l.d.check(f, f.call(0, 0, 0, 0, 0)))
+	return Join(err, l.d.check(f, f.call(0, 0, 0, 0, 0)))
 }
 
 // key checks the product and returns what decides about its algorithm.

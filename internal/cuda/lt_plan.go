@@ -1,7 +1,6 @@
 package cuda
 
 import (
-	"slices"
 	"unsafe"
 )
 
@@ -71,10 +70,10 @@ func (l *ltLibrary) search(lt uintptr, k ltKey) (plan *ltPlan, err error) {
 	var preference uintptr
 	defer func() {
 		if preference != 0 {
-			err = join(err, l.check(l.prefDestroy, l.prefDestroy.Call(preference)))
+			err = Join(err, l.check(l.prefDestroy, l.prefDestroy.Call(preference)))
 		}
 		if err != nil {
-			plan, err = nil, join(err, p.close(l))
+			plan, err = nil, Join(err, p.close(l))
 		}
 	}()
 	out := new(uintptr)
@@ -169,16 +168,5 @@ func (p *ltPlan) close(l *ltLibrary) error {
 			*x.object = 0
 		}
 	}
-	return joinTexts(errs)
-}
-
-// joinTexts is join for errors that are made anew for each descriptor: each text once.
-func joinTexts(errs []error) error {
-	var list []error
-	for _, err := range errs {
-		if err != nil && !slices.ContainsFunc(list, func(e error) bool { return e.Error() == err.Error() }) {
-			list = append(list, err)
-		}
-	}
-	return join(list...)
+	return Join(errs...)
 }

@@ -295,10 +295,10 @@ func (p *pool) trim() error {
 			l := &c.lanes[i]
 			if l.head != nil && l.stream != nil && !slices.Contains(waited, l.stream) {
 				waited = append(waited, l.stream)
-				err = join(err, p.mem.synchronize(l.stream))
+				err = Join(err, p.mem.synchronize(l.stream))
 			}
 			for b := l.head; b != nil; b = b.next {
-				err = join(err, p.give(b))
+				err = Join(err, p.give(b))
 			}
 			l.head = nil
 		}
@@ -324,7 +324,7 @@ func (p *pool) trimAll() error {
 	case len(p.captures) > 0:
 		return errors.New("give cached device memory back: a graph is being captured; end the capture first")
 	}
-	return join(p.settle(), p.trim())
+	return Join(p.settle(), p.trim())
 }
 
 // retire is called before a stream is closed. What is cached for it may be used by anybody then, so that is waited for.
@@ -358,9 +358,9 @@ func (p *pool) close() error {
 	p.closed = true
 	leaked := p.leaks()
 	for _, ptr := range slices.Sorted(maps.Keys(p.blocks)) {
-		err = join(err, p.give(p.blocks[ptr]))
+		err = Join(err, p.give(p.blocks[ptr]))
 	}
-	return join(leaked, err, p.mem.close())
+	return Join(leaked, err, p.mem.close())
 }
 
 // leaks lists what is in use, by size.

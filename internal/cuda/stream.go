@@ -58,7 +58,7 @@ func (s *Stream) Close() error {
 	if s.capturing.Load() {
 		return errCapturing
 	}
-	return join(s.retire(), s.close())
+	return Join(s.retire(), s.close())
 }
 
 // retire makes the memory that is cached for the stream anybody's.

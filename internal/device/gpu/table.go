@@ -11,7 +11,6 @@ package gpu
 
 import (
 	"errors"
-	"slices"
 	"sync"
 
 	"github.com/secencoder/secencoder/internal/cuda"
@@ -57,7 +56,7 @@ var _ kernel.Kernels = (*Table)(nil)
 func New(device *cuda.Device, o Options) (*Table, error) {
 	t := &Table{device: device}
 	if err := t.open(o); err != nil {
-		return nil, join(err, t.Close())
+		return nil, cuda.Join(err, t.Close())
 	}
 	return t, nil
 }
@@ -123,7 +122,7 @@ func (t *Table) Close() error {
 		errs = append(errs, t.module.Close())
 	}
 	t.streams, t.launches, t.sum, t.lt, t.module, t.err = nil, [entries]*cuda.Launch{}, nil, nil, nil, nil
-	return join(errs...)
+	return cuda.Join(errs...)
 }
 
 // Name returns "cuda".
@@ -137,16 +136,4 @@ func (t *Table) fail(err error) {
 	if t.err == nil {
 		t.err = err
 	}
-}
-
-// join joins errors, each text once: on a lost device every call says the same.
-func join(errs ...error) error {
-	var said []string
-	return errors.Join(slices.DeleteFunc(errs, func(err error) bool {
-		if err == nil || slices.Contains(said, err.Error()) {
-			return true
-		}
-		said = append(said, err.Error())
-		return false
-	})...)
 }
