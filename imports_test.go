@@ -47,12 +47,13 @@ var house = []room{
 	{"internal/exec", []string{"internal/op", "internal/device", "internal/kernel"}, "the executor runs ops and knows no model"},
 	{"internal/device", []string{"internal/kernel", "internal/kernel/...", "internal/cuda"}, "a device is a table over kernels"},
 	{"internal/device/gpu", []string{"internal/kernel", "internal/cuda", "internal/cuda/kernels"}, "the table on a GPU sees operands and the driver layer, no other device"},
-	{"internal/device/...", []string{"internal/device", "internal/kernel", "internal/kernel/..."}, "the conformance suite sees kernels and devices only"},
+	{"internal/device/...", []string{"internal/device", "internal/kernel", "internal/kernel/...", "internal/alloctest"}, "the conformance suite sees kernels and devices only"},
 	{"internal/kernel", nil, "the operand structs stand below every kernel"},
 	{"internal/kernel/blocked", []string{"internal/kernel", "internal/kernel/...", "internal/mmap"}, "what all families share owns their scratch; nothing else there takes memory"},
 	{"internal/kernel/...", []string{"internal/kernel", "internal/kernel/..."}, "kernels know slices, not graphs"},
 	{"internal/cuda", nil, "the driver layer knows device memory and launches, not what is computed"},
 	{"internal/cuda/...", []string{"internal/cuda", "internal/cuda/..."}, "what stands around the driver layer needs nothing above it"},
+	{"internal/alloctest", nil, "it counts what a call takes, whosever the call is"},
 	{"internal/bench", []string{"..."}, "cmd is the top of the house"},
 	{"internal/quickstart", []string{"..."}, "cmd is the top of the house"},
 	{"internal/verify", []string{"..."}, "cmd is the top of the house"},
@@ -64,8 +65,9 @@ var exceptions = map[string]string{
 	"internal/atomicfile → internal/filelock": "a folder under construction is locked by its writer",
 }
 
-// testMakers may be imported by test files anywhere: makers of test data and of its memory, the reference, the suite.
-var testMakers = []string{"data/synth", "data/source", "data/build", "data/shard", "data/batch", "tokenizer", "internal/kernel", "internal/kernel/ref", "internal/device", "internal/device/devicetest", "internal/mmap", "internal/cuda/standin", "internal/cuda/kernels/shim"}
+// testMakers may be imported by test files anywhere: makers of test data and of its memory, the reference, the suite, what
+// counts allocations.
+var testMakers = []string{"internal/alloctest", "data/synth", "data/source", "data/build", "data/shard", "data/batch", "tokenizer", "internal/kernel", "internal/kernel/ref", "internal/device", "internal/device/devicetest", "internal/mmap", "internal/cuda/standin", "internal/cuda/kernels/shim"}
 
 func matches(pattern, name string) bool {
 	if pattern == "..." || pattern == name {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"unsafe"
+
+	"github.com/secencoder/secencoder/internal/alloctest"
 )
 
 // The C compiler's layout of a parameter list is that of a struct of its types, which Go lays out in the same way.
@@ -93,7 +95,7 @@ func TestLaunchFits(t *testing.T) {
 
 func TestPackingAllocatesNothing(t *testing.T) {
 	l := &Launch{}
-	allocs := testing.AllocsPerRun(1, func() {
+	allocs := alloctest.Fewest(func() {
 		for range 1000 {
 			l.Reset().Ptr(1).I32(2).U32(3).I64(4).U64(5).F32(6).F64(7)
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/secencoder/secencoder/internal/alloctest"
 	"github.com/secencoder/secencoder/internal/rng"
 )
 
@@ -109,7 +110,7 @@ func TestPoolDoesNotAllocate(t *testing.T) {
 	defer p.close()
 	c := &counting{parts: make([]atomic.Int32, 64), workers: make([]atomic.Int32, 4)}
 	p.Run(64, c)
-	if n := testing.AllocsPerRun(1, func() {
+	if n := alloctest.Fewest(func() {
 		for range 100 {
 			p.Run(64, c)
 		}

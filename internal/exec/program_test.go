@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/secencoder/secencoder/internal/alloctest"
 	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/kernel"
 	G "gorgonia.org/gorgonia"
@@ -265,7 +266,7 @@ func runsAllocateNothing(t *testing.T, activations kernel.DType) {
 	e := newEncoderOf(t, activations, 0.1, true)
 	p := e.compile(t, Options{Device: open(t, "ref", 2), Recompute: Cheap})
 	run(t, p)
-	if n := testing.AllocsPerRun(1, func() {
+	if n := alloctest.Fewest(func() {
 		for i := range 100 {
 			p.SetAccumulate(i%2 == 1)
 			if err := p.RunAll(); err != nil {

@@ -3,6 +3,8 @@ package rng
 import (
 	"math"
 	"testing"
+
+	"github.com/secencoder/secencoder/internal/alloctest"
 )
 
 // The vectors are those of Random123's known-answer file kat_vectors (philox4x32, 10 rounds).
@@ -143,7 +145,7 @@ func TestShuffle(t *testing.T) {
 
 func TestNoAllocation(t *testing.T) {
 	var sink uint64
-	allocs := testing.AllocsPerRun(1, func() {
+	allocs := alloctest.Fewest(func() {
 		for i := range uint64(100) {
 			s := NewStream(i, Dropout, 1, 2, 3)
 			sink += s.Uint64() + uint64(Block(i, Dropout, 1, 2, 3)[0])

@@ -20,6 +20,7 @@ import (
 	"math"
 	"testing"
 
+	"github.com/secencoder/secencoder/internal/alloctest"
 	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/internal/kernel/ref"
 	"github.com/secencoder/secencoder/internal/rng"
@@ -230,7 +231,7 @@ func (s *suite) checkAllocations(t *testing.T, p *problem) {
 	k := s.families[0]
 	call := p.bind(k, newMemory(p, 0, false))
 	call()
-	if n := testing.AllocsPerRun(1, func() {
+	if n := alloctest.Fewest(func() {
 		for range 20 {
 			call()
 		}

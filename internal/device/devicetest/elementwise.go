@@ -4,6 +4,7 @@ import (
 	"math"
 	"testing"
 
+	"github.com/secencoder/secencoder/internal/alloctest"
 	"github.com/secencoder/secencoder/internal/kernel"
 )
 
@@ -100,7 +101,7 @@ func sumSquaresCases(t *testing.T, s *suite) {
 		}
 		if i%10 == 9 && !s.allocating {
 			k, a := s.families[0], &kernel.SumSquaresArgs{G: kernel.FromF32(g.f), N: n}
-			if allocations := testing.AllocsPerRun(1, func() {
+			if allocations := alloctest.Fewest(func() {
 				for range 20 {
 					k.SumSquares(0, a)
 				}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/secencoder/secencoder/internal/alloctest"
 	"github.com/secencoder/secencoder/internal/cuda"
 	"github.com/secencoder/secencoder/internal/cuda/standin"
 	"github.com/secencoder/secencoder/internal/kernel"
@@ -26,7 +27,7 @@ func TestStandinAllocations(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, call := range p.calls {
-			if n := testing.AllocsPerRun(1, func() {
+			if n := alloctest.Fewest(func() {
 				for range 4 {
 					call()
 				}

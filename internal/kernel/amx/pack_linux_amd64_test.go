@@ -9,6 +9,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/secencoder/secencoder/internal/alloctest"
 	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/kernel/blocked"
 )
@@ -164,7 +165,7 @@ func TestPackAllocatesNothing(t *testing.T) {
 	vectors(t)
 	dst, source := make([]float32, 32*33), make([]float32, 40*40)
 	half := make([]bf16.BF16, 40*40)
-	if n := testing.AllocsPerRun(1, func() {
+	if n := alloctest.Fewest(func() {
 		for range 20 {
 			for _, v := range []blocked.Values{{F32: source}, {BF16: half}} {
 				packRows(dst, heightA, v, 0, 40, 30, 37)

@@ -15,6 +15,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/secencoder/secencoder/internal/alloctest"
 	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/kernel/blocked"
 )
@@ -278,7 +279,7 @@ func TestSweepAllocatesNothing(t *testing.T) {
 	}
 	p := newProduct(rand.New(rand.NewPCG(11, 11)), 40, 40, 40, true, false, false)
 	c := make([]float32, 39*p.ldc+40)
-	if n := testing.AllocsPerRun(1, func() {
+	if n := alloctest.Fewest(func() {
 		for range 20 {
 			sweep(p.m, p.n, p.k, p.packedA, p.packedB, p.stride, c, p.ldc, p.bias, false)
 		}

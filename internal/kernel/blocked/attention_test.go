@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/secencoder/secencoder/internal/alloctest"
 	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/internal/kernel/blocked"
@@ -200,15 +201,11 @@ func TestAttentionWorkers(t *testing.T) {
 			_, a, g := c.arguments(k)
 			k.Attention(0, a)
 			k.AttentionGrad(0, g)
-			allocations := 1.0
-			for range 3 { // the runtime's own do not come every time
-				allocations = min(allocations, testing.AllocsPerRun(1, func() {
-					k.Attention(0, a)
-					k.AttentionGrad(0, g)
-				}))
-			}
-			if allocations > 0 {
-				t.Errorf("%v: allocates in a second call", c)
+			if n := alloctest.Fewest(func() {
+				k.Attention(0, a)
+				k.AttentionGrad(0, g)
+			}); n > 0 {
+				t.Errorf("%v: a second call allocates %d times", c, n)
 			}
 		}
 	}

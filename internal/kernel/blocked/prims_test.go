@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/secencoder/secencoder/internal/alloctest"
 	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/internal/kernel/blocked"
 )
@@ -383,12 +384,12 @@ func TestNoAllocation(t *testing.T) {
 		s := size{layers: 1, h: 32, heads: 2, i: 64, v: 300, tokens: 48, piece: 20}
 		f := step(blocked.New(p, pool(1)), s, 0.1)
 		f(nil)
-		if n := testing.AllocsPerRun(1, func() {
+		if n := alloctest.Fewest(func() {
 			for range 100 {
 				f(nil)
 			}
 		}); n > 0 {
-			t.Errorf("%s: 100 steps allocate %g times", p.Name, n)
+			t.Errorf("%s: 100 steps allocate %d times", p.Name, n)
 		}
 	}
 }
