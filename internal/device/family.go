@@ -92,9 +92,9 @@ func (f family) missing() string {
 
 // Family describes a family of kernels for people.
 type Family struct {
-	Name      string
-	Available bool
-	Reason    string // what it is, or why it is not available
+	Name      string `json:"name"`
+	Available bool   `json:"available"`
+	Reason    string `json:"reason"` // what it is, or why it is not available
 }
 
 // Families returns all families, best first.

@@ -4,11 +4,11 @@ import "runtime"
 
 // Processor describes the processor for `info` and for records of measurements.
 type Processor struct {
-	Name         string   // as the operating system reports it; "" when it does not
-	Architecture string   // GOARCH
-	Threads      int      // that Go may run at once
-	Cores        int      // physical cores that the process may run on; 0: not known
-	Features     []string // that families of kernels ask for and that are enabled
+	Name         string   `json:"name"`         // as the operating system reports it; "" when it does not
+	Architecture string   `json:"architecture"` // GOARCH
+	Threads      int      `json:"threads"`      // that Go may run at once
+	Cores        int      `json:"cores"`        // physical cores that the process may run on; 0: not known
+	Features     []string `json:"features"`     // that families of kernels ask for and that are enabled
 }
 
 // DescribeProcessor returns what is known of the processor.
