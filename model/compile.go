@@ -73,8 +73,8 @@ type CompileOptions struct {
 	// Positions are the projected position tables of the parameters, shared by inference plans (ProjectPositions). Without
 	// them every run projects anew, as it must where parameters change.
 	Positions *Positions
-	// Packs hold the weights of products in the order in which kernels read them, shared by inference plans of one device.
-	// Without them every call packs its weights anew, as it must where parameters change.
+	// Packs hold the weights of products in the order in which kernels read them, shared by plans of one device. Who changes
+	// parameters after the first run calls their Refresh. Without them every call packs its weights anew.
 	Packs  *exec.Packs
 	Device *device.Device // for PlanBytes; nil: the default one
 	Poison bool           // fill memory that holds nothing with NaN, to find reads of it
@@ -137,8 +137,6 @@ func (o *CompileOptions) check(cfg *Config) error {
 		return fmt.Errorf("plan: dropout in mode %v, which computes no gradients", o.Mode)
 	case o.Positions != nil && o.differentiates():
 		return errors.New("plan: shared position tables have no gradient")
-	case o.Packs != nil && o.differentiates():
-		return errors.New("plan: packed weights follow no update")
 	}
 	return nil
 }
@@ -274,24 +272,24 @@ func parseMemory(s string, otherwise exec.Policy, taken int64) (exec.Policy, int
 	return 0, n, nil
 }
 
-// PlanBytes returns the bytes that Compile's plan would take, without parameters and without taking them. A limit in
-// o.Memory counts all four arenas where gradients are computed, else the weights.
-func PlanBytes(cfg *Config, o CompileOptions) (int64, error) {
+// PlanBytes returns the bytes that Compile's plan would take, without parameters and without taking them, and those of its
+// weights in Packs. A limit in o.Memory counts all four arenas where gradients are computed, else the weights.
+func PlanBytes(cfg *Config, o CompileOptions) (plan, packs int64, err error) {
 	if err := o.check(cfg); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	dev := o.Device
 	if dev == nil {
 		d, err := device.Open(device.Options{})
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		defer d.Close()
 		dev = d
 	}
 	g, keep, _, err := build(cfg, o)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	arenas := int64(1)
 	if o.differentiates() {
@@ -303,7 +301,7 @@ func PlanBytes(cfg *Config, o CompileOptions) (int64, error) {
 	}
 	p, err := program(g, keep, dev, o, 4*arenas*elements)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return p.Bytes(), p.Close()
+	return p.Bytes(), p.PackBytes(), p.Close()
 }

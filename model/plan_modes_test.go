@@ -277,7 +277,7 @@ func TestHalfTakesHalfTheMemory(t *testing.T) {
 		var bytes [2]int64
 		for i, dtype := range []kernel.DType{kernel.F32, kernel.BF16} {
 			o := CompileOptions{Tokens: 8192, Mode: ModeTrain, Dropout: true, Recompute: policy, DType: dtype}
-			if bytes[i], err = PlanBytes(c, o); err != nil {
+			if bytes[i], _, err = PlanBytes(c, o); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -285,7 +285,7 @@ func TestHalfTakesHalfTheMemory(t *testing.T) {
 			t.Errorf("%v: %d bytes in bf16, %d in f32: a share of %.3f", policy, bytes[1], bytes[0], share)
 		}
 	}
-	if _, err := PlanBytes(c, CompileOptions{Tokens: 64, Mode: ModeTrain, DType: kernel.I16}); err == nil || !strings.Contains(err.Error(), "want f32 or bf16") {
+	if _, _, err := PlanBytes(c, CompileOptions{Tokens: 64, Mode: ModeTrain, DType: kernel.I16}); err == nil || !strings.Contains(err.Error(), "want f32 or bf16") {
 		t.Errorf("activations of int16: %v", err)
 	}
 }
@@ -298,7 +298,7 @@ func TestMemoryOptions(t *testing.T) {
 	bytes := map[string]int64{}
 	for _, m := range []string{"none", "cheap", "layer", "auto", "1GiB"} {
 		o.Memory = m
-		n, err := PlanBytes(c, o)
+		n, _, err := PlanBytes(c, o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -344,12 +344,12 @@ func TestMemoryIsLinearInThePiece(t *testing.T) {
 	c := planConfig(nil)
 	for _, mode := range []Mode{ModeTrain, ModeEmbed} {
 		o := CompileOptions{Tokens: 12_000, Mode: mode, Device: openDevice(t, "", 2)}
-		short, err := PlanBytes(c, o)
+		short, _, err := PlanBytes(c, o)
 		if err != nil {
 			t.Fatal(err)
 		}
 		o.Tokens = 48_000
-		long, err := PlanBytes(c, o)
+		long, _, err := PlanBytes(c, o)
 		if err != nil {
 			t.Fatal(err)
 		}

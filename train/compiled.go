@@ -18,6 +18,7 @@ import (
 // plans are the compiled network: one plan with gradients, one without for evaluations.
 type plans struct {
 	train, eval *model.Plan
+	packs       *exec.Packs // of train; nil: it packs its weights in every call
 	batch       model.Batch // reused
 }
 
@@ -39,7 +40,8 @@ const tokenBytes = 8
 
 // promise chooses the fastest recomputation policy whose memory fits, before any of it is taken, and refuses the run
 // with the numbers when none does. Counted are the four arenas of the parameters, both plans, the micro-batches of two
-// steps (one is drawn while the other is computed), and, where a size limits the process, what it holds already.
+// steps (one is drawn while the other is computed), and, where a size limits the process, what it holds already. Where a
+// step has several micro-batches and the memory is there, it packs its weights once for all of them.
 func (s *session) promise() error {
 	layout, err := model.Layout(s.modelConfig, model.Heads{MLM: true})
 	if err != nil {
@@ -49,7 +51,7 @@ func (s *session) promise() error {
 	for _, t := range layout {
 		fixed += 4 * 4 * int64(t.Size())
 	}
-	evaluation, err := model.PlanBytes(s.modelConfig, s.planOptions(model.ModeEval, exec.None))
+	evaluation, _, err := model.PlanBytes(s.modelConfig, s.planOptions(model.ModeEval, exec.None))
 	if err != nil {
 		return err
 	}
@@ -79,12 +81,15 @@ func (s *session) promise() error {
 		if slices.Contains([]string{"none", "cheap", "layer"}, policy) && p.String() != policy {
 			continue
 		}
-		n, err := model.PlanBytes(s.modelConfig, s.planOptions(model.ModeTrain, p))
+		n, packs, err := model.PlanBytes(s.modelConfig, s.planOptions(model.ModeTrain, p))
 		if err != nil {
 			return err
 		}
 		if n += fixed; n <= limit {
-			s.policy = p
+			s.policy, s.packed = p, 0
+			if s.c.Accumulate > 1 && n+packs <= limit {
+				s.packed = packs
+			}
 			return nil
 		}
 		if least < 0 || n < least {
@@ -98,8 +103,13 @@ func (s *session) promise() error {
 // compiled makes the network of a session from the model's plans.
 func compiled(s *session) (network, error) {
 	n := &plans{}
+	o := s.planOptions(model.ModeTrain, s.policy)
+	if s.packed > 0 {
+		n.packs = exec.NewPacks(s.device)
+		o.Packs = n.packs
+	}
 	var err error
-	if n.train, err = model.Compile(s.device, s.modelConfig, s.params, s.planOptions(model.ModeTrain, s.policy)); err != nil {
+	if n.train, err = model.Compile(s.device, s.modelConfig, s.params, o); err != nil {
 		return nil, err
 	}
 	if n.eval, err = model.Compile(s.device, s.modelConfig, s.params, s.planOptions(model.ModeEval, exec.None)); err != nil {
@@ -111,6 +121,11 @@ func compiled(s *session) (network, error) {
 func (n *plans) run(m *batch.Micro, seed uint64, step uint32, scale float32, accumulate bool) (float64, error) {
 	n.fill(m)
 	n.batch.Ordinal, n.batch.Step, n.batch.Seed, n.batch.Scale = m.Ordinal, step, seed, scale
+	if !accumulate { // the first of a step: the weights are new
+		if err := n.packs.Refresh(); err != nil {
+			return 0, err
+		}
+	}
 	if err := n.train.Run(&n.batch, accumulate); err != nil {
 		return 0, err
 	}
@@ -135,8 +150,14 @@ func (n *plans) fill(m *batch.Micro) {
 	n.batch.Masked, n.batch.Labels = m.MaskedPositions, m.Labels
 }
 
-func (n *plans) bytes() int64 { return n.train.Bytes() + n.eval.Bytes() }
+func (n *plans) bytes() int64 {
+	total := n.train.Bytes() + n.eval.Bytes()
+	if n.packs != nil {
+		total += n.train.PackBytes()
+	}
+	return total
+}
 
 func (n *plans) print(w io.Writer) error { return n.train.Print(w) }
 
-func (n *plans) close() error { return errors.Join(n.train.Close(), n.eval.Close()) }
+func (n *plans) close() error { return errors.Join(n.train.Close(), n.eval.Close(), n.packs.Close()) }

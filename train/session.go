@@ -47,6 +47,7 @@ type session struct {
 	params      *model.Params
 	net         network
 	policy      exec.Policy
+	packed      int64 // bytes of weights that a step packs once; 0: each product packs its own
 	available   int64
 	optimizer   *optimizer
 	schedule    schedule

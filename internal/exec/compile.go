@@ -52,9 +52,6 @@ func Compile(g *op.Graph, o Options) (*Program, error) {
 	if err := g.Err(); err != nil {
 		return nil, fmt.Errorf("compile: %w", err)
 	}
-	if o.Packs != nil && g.Loss() != nil {
-		return nil, errors.New("compile: packed weights follow no update, so they have no place beside gradients")
-	}
 	keep := map[*G.Node]bool{}
 	for _, n := range o.Keep {
 		if n == nil {

@@ -41,8 +41,12 @@ func (p *Program) Print(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "%d steps, %d of them for the second time (recomputation %v); %d bytes planned, %d live at most\n",
-		len(p.steps), again, p.policy, p.bytes, p.peak())
+	packs := ""
+	if p.packs != nil {
+		packs = fmt.Sprintf("; %d bytes of packed weights beside them", p.PackBytes())
+	}
+	_, err := fmt.Fprintf(w, "%d steps, %d of them for the second time (recomputation %v); %d bytes planned, %d live at most%s\n",
+		len(p.steps), again, p.policy, p.bytes, p.peak(), packs)
 	return err
 }
 

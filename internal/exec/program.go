@@ -29,7 +29,7 @@ type Options struct {
 	Device    *device.Device
 	Recompute Policy
 	Keep      []*G.Node // values that Value gives after a run; the loss is always among them
-	Packs     *Packs    // of weights that do not change, or nil; not with gradients
+	Packs     *Packs    // or nil: every call packs its weight
 	Poison    bool      // fill memory that holds nothing with NaN; on under the build tag invariants
 
 	sumsApart bool // every sum of gradients is a step of its own, for tests

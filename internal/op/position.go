@@ -40,7 +40,7 @@ func (g *Graph) PosProject(table *G.Node, p Positions) *G.Node {
 	if p.QueryRow >= 0 {
 		parts = append(parts, posPart{row: p.QueryRow, bias: true})
 	}
-	args := kernel.LinearArgs{Rows: kernel.RowsAll, N: slots, In: h, Out: h, Drop: p.Drop}
+	args := kernel.LinearArgs{X: of(DTypeOf(table)), Y: of(g.Activations), Rows: kernel.RowsAll, N: slots, In: h, Out: h, Drop: p.Drop}
 	wrt := []*G.Node{table, p.W}
 	if p.QueryRow >= 0 {
 		wrt = append(wrt, p.B)
@@ -56,7 +56,7 @@ func (g *Graph) PosProject(table *G.Node, p Positions) *G.Node {
 		},
 		wrt: wrt,
 		diff: func(gr *Group, grad *G.Node) []*G.Node {
-			back := kernel.LinearGradArgs{Rows: kernel.RowsAll, N: slots, In: h, Out: h, Drop: p.Drop}
+			back := kernel.LinearGradArgs{X: of(DTypeOf(table)), Rows: kernel.RowsAll, N: slots, In: h, Out: h, Drop: p.Drop}
 			d := g.apply(word{
 				name: "pos_project_grad", of: gr,
 				in: []*G.Node{g.Header, table, p.W, grad},
