@@ -25,7 +25,7 @@ type Device struct {
 	ctx    uintptr
 	pool   *pool
 
-	life      sync.RWMutex // read: a call is under way; write: Close
+	life      sync.RWMutex // read: a call is under way; write: something is closed
 	closed    bool         // guarded by life
 	errClosed error
 	lost      atomic.Pointer[Error] // the first error after which the context is of no use
@@ -99,8 +99,8 @@ var kindNames = [...]string{"graph", "launch", "cublasLt handle", "event", "modu
 type handle struct {
 	d     *Device
 	kind  kind
-	free  func(value uintptr) error // gives it back; called once, with the device entered
-	value atomic.Uintptr            // 0 once it is closed
+	free  func(value uintptr) error // gives it back; called with life locked and the context current
+	value atomic.Uintptr            // 0 once it is closed; what it names is there as long as the device is entered
 }
 
 // own registers what was made on the device, so that Close finds it.
@@ -144,30 +144,45 @@ func (h *handle) of(d *Device) (uintptr, error) {
 	return value, nil
 }
 
-// close frees it. A second close does nothing, and so does one after the device was closed. On a lost device it returns
-// the error of the loss: the driver frees nothing of a dead context but with the context itself.
+// close frees it, when the calls that are under way on the device are over: one of them may be using it. A second close
+// does nothing, and so does one after the device was closed. On a lost device it returns the error of the loss: the driver
+// frees nothing of a dead context but with the context itself. After errCapturing it is open still.
 func (h *handle) close() error {
-	leave, err := h.d.enter()
-	if err != nil && h.value.Load() == 0 {
-		return nil
-	}
-	value := h.value.Swap(0)
-	h.d.mu.Lock()
-	delete(h.d.owned, h)
-	h.d.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	defer leave()
+	d := h.d
+	d.life.Lock()
+	defer d.life.Unlock()
+	value := h.value.Load()
 	if value == 0 {
 		return nil
 	}
+	err := d.usable()
+	if err == nil {
+		err = h.freeNow(value)
+	}
+	if err == errCapturing {
+		return err
+	}
+	h.value.Store(0)
+	d.mu.Lock()
+	delete(d.owned, h)
+	d.mu.Unlock()
+	return err
+}
+
+// freeNow frees it; life is locked.
+func (h *handle) freeNow(value uintptr) error {
+	leave, err := h.d.drv.enterContext(h.d.ctx)
+	if err != nil {
+		return h.d.lose(err)
+	}
+	defer leave()
 	return h.free(value)
 }
 
-// Close waits for calls that are under way and for the device's work, frees everything that is still open and gives the primary context back. What the
-// caller should have closed is named in the error; it is freed all the same. On a lost device the error is that of the
-// loss. A second Close does nothing. While a stream is being captured the device is not closed: that is an error.
+// Close waits for calls that are under way and for the device's work, frees everything that is still open and gives the
+// primary context back. What the caller should have closed is named in the error; it is freed all the same. On a lost
+// device the error is that of the loss. A second Close does nothing. While a stream is being captured the device is not
+// closed: that is an error.
 func (d *Device) Close() error {
 	d.life.Lock()
 	defer d.life.Unlock()
@@ -211,9 +226,10 @@ func (d *Device) freeAll() error {
 	count := make([]int, len(kindNames))
 	for _, h := range left {
 		count[h.kind]++
-		if value := h.value.Swap(0); value != 0 && d.lost.Load() == nil {
+		if value := h.value.Load(); value != 0 && d.lost.Load() == nil {
 			errs = append(errs, h.free(value))
 		}
+		h.value.Store(0)
 	}
 	errs = append(errs, d.pool.close())
 	if len(left) > 0 && d.lost.Load() == nil {

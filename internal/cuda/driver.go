@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"sync"
@@ -130,7 +131,7 @@ func (d *Driver) query(info *Info) (device int32, err error) {
 	if err := d.check(d.sym.deviceGetName, d.sym.deviceGetName.Call(uintptr(unsafe.Pointer(&name[0])), uintptr(len(name)), h)); err != nil {
 		return 0, err
 	}
-	info.Name = cString(uintptr(unsafe.Pointer(&name[0])))
+	info.Name = string(name[:max(0, bytes.IndexByte(name, 0))])
 	if err := d.check(d.sym.deviceTotalMem, d.sym.deviceTotalMem.Call(uintptr(unsafe.Pointer(total)), h)); err != nil {
 		return 0, err
 	}

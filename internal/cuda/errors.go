@@ -80,7 +80,8 @@ func (d *Driver) check(f Symbol, result uintptr) error {
 }
 
 // Join is errors.Join without what was said already. After a failure whatever is called on a device fails in the same way:
-// an error that another one wraps, one with the same text, and one with the code of an earlier one are left out.
+// an error that another one wraps, one with the same text, and one with the code of an earlier one are left out. (Codes
+// of two libraries may have one number.)
 func Join(errs ...error) error {
 	var list []error
 	for _, err := range errs {
@@ -96,7 +97,7 @@ func Join(errs ...error) error {
 
 func explains(said, err error) bool {
 	var first, second *Error
-	if errors.As(said, &first) && errors.As(err, &second) && first.Code == second.Code {
+	if errors.As(said, &first) && errors.As(err, &second) && first.Code == second.Code && first.Name == second.Name {
 		return true
 	}
 	return errors.Is(said, err) || said.Error() == err.Error()

@@ -79,3 +79,18 @@ func TestFirstLossIsKept(t *testing.T) {
 		t.Error("the code of another library was taken for CUDA's")
 	}
 }
+
+// What says the same again is left out of a joined error; what has the same number in another library is not the same.
+func TestJoin(t *testing.T) {
+	driver, other := codeError("cuMemFree_v2", 1), codeError("cuEventRecord", 1)
+	library := &Error{Call: "cublasLtMatmul", Code: 1, Name: "CUBLAS_STATUS_NOT_INITIALIZED", Text: "the library was not initialized"}
+	if got := Join(driver, nil, other, driver, fmt.Errorf("again: %w", other)); got != error(driver) {
+		t.Errorf("one cause: %v", got)
+	}
+	if got := Join(driver, library); !errors.Is(got, driver) || !errors.Is(got, library) {
+		t.Errorf("two causes: %v", got)
+	}
+	if got := Join(nil, nil); got != nil {
+		t.Errorf("no cause: %v", got)
+	}
+}

@@ -3,6 +3,7 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 )
@@ -15,6 +16,7 @@ type Function struct {
 	parameters []uint8      // sizes in bytes; nil when not known
 	static     int          // bytes of shared memory that the kernel declares itself
 	maxThreads int          // of a block
+	raise      sync.Mutex   // held while dynamic grows
 	dynamic    atomic.Int64 // most bytes of shared memory that a launch may ask for
 }
 
@@ -108,6 +110,8 @@ func (f *Function) SetShared(bytes int) error {
 		return fmt.Errorf("kernel %q: %d bytes of dynamic shared memory; GPU %d allows 0 to %d (%d a block, of which the kernel has %d itself)",
 			f.name, bytes, f.m.d.info.Index, limit, f.m.d.info.SharedOptIn, f.static)
 	}
+	f.raise.Lock()
+	defer f.raise.Unlock()
 	if int64(bytes) <= f.dynamic.Load() {
 		return nil
 	}

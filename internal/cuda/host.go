@@ -35,9 +35,12 @@ func (d *Device) NewHost(bytes int) (*Host, error) {
 	return h, nil
 }
 
-// freeHost waits for copies under way, then gives the memory back.
+// freeHost waits for copies under way, then gives the memory back. It gives none back after errCapturing.
 func (d *Device) freeHost(p uintptr) error {
-	err := d.check(d.sym().ctxSynchronize, d.sym().ctxSynchronize.Call())
+	err := d.pool.idle()
+	if err == errCapturing {
+		return err
+	}
 	d.changeHosts(func(list []hostRange) []hostRange {
 		for i, r := range list {
 			if r.from == p {
@@ -82,5 +85,6 @@ func (h *Host) Bytes() []byte {
 	return unsafe.Slice((*byte)(foreign(p)), h.bytes)
 }
 
-// Close waits for the device's work, then gives the memory back. A second Close does nothing.
+// Close waits for the device's work, then gives the memory back. A second Close does nothing. While a graph is being
+// captured, which waiting would end, the memory is not given back: that is an error.
 func (h *Host) Close() error { return h.close() }

@@ -233,11 +233,11 @@ func (l *Lt) multiply(s *Stream, p *Product) error {
 
 // cause adds the driver's own error to one of the library, which has no code for a device that is lost.
 func (l *Lt) cause(err error) error {
-	if l.d.pool.anyCapture() {
-		return err // waiting would end the capture
+	found := l.d.pool.idle()
+	if found == errCapturing {
+		return err
 	}
-	f := l.d.sym().ctxSynchronize
-	return Join(err, l.d.check(f, f.call(0, 0, 0, 0, 0)))
+	return Join(err, found)
 }
 
 // key checks the product and returns what decides about its algorithm.

@@ -167,13 +167,13 @@ func (p *pool) find(s *Stream, bytes int64) (*chunk, error) {
 			return p.use(b), nil
 		}
 	}
-	if s == nil || h != nil {
-		return nil, nil // an event from outside cannot be waited for, without a stream or in a graph
+	if s == nil || len(p.captures) > 0 {
+		return nil, nil // an event cannot be waited for without a stream, in a graph, or where it may become part of one
 	}
 	for _, c := range fit {
 		for i := range c.lanes {
 			other := c.lanes[i].stream
-			if c.lanes[i].head == nil || p.capturing(other) != nil {
+			if c.lanes[i].head == nil {
 				continue
 			}
 			if err := p.mem.order(s, other); err != nil {
@@ -325,6 +325,17 @@ func (p *pool) trimAll() error {
 		return errors.New("give cached device memory back: a graph is being captured; end the capture first")
 	}
 	return Join(p.settle(), p.trim())
+}
+
+// idle waits for all work of the device. While a graph is being captured it does not, because that would end the capture,
+// and returns errCapturing.
+func (p *pool) idle() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.captures) > 0 {
+		return errCapturing
+	}
+	return p.mem.synchronize(nil)
 }
 
 // retire is called before a stream is closed. What is cached for it may be used by anybody then, so that is waited for.

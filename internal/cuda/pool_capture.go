@@ -40,13 +40,6 @@ func (p *pool) endCapture(s *Stream) *held {
 	return h
 }
 
-// anyCapture reports whether a graph is being captured.
-func (p *pool) anyCapture() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.captures) > 0
-}
-
 // capturing returns the memory of the graph that s is capturing; nil where it does not.
 func (p *pool) capturing(s *Stream) *held {
 	if s == nil {

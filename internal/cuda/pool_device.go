@@ -43,9 +43,6 @@ func (m *deviceMemory) memInfo() (free, total int64, err error) { return m.d.drv
 // so one event does for all.
 func (m *deviceMemory) order(s, behind *Stream) error {
 	sym := m.d.sym()
-	if behind.value.Load() == 0 { // it was closed while memory was freed on it: 0 would be the legacy default stream
-		return m.synchronize(nil)
-	}
 	if m.event == 0 {
 		const disableTiming = 2
 		p := new(uintptr)
@@ -61,7 +58,7 @@ func (m *deviceMemory) order(s, behind *Stream) error {
 }
 
 func (m *deviceMemory) synchronize(s *Stream) error {
-	if s == nil || s.value.Load() == 0 {
+	if s == nil {
 		f := m.d.sym().ctxSynchronize
 		return m.d.check(f, f.call(0, 0, 0, 0, 0))
 	}
@@ -81,8 +78,8 @@ func (m *deviceMemory) close() error {
 
 // Alloc takes device memory for work on a stream, from the cache where it can; nil: for work on any stream. Its content is
 // undefined, its address a multiple of 256. The error of too little memory wraps ErrOutOfMemory and says what is needed,
-// free and allowed. While a graph is being captured only memory of the cache is given, and a capture gets memory on the
-// stream that captures, not on those forked from it.
+// free and allowed. While a graph is being captured only memory that is cached for the stream itself or for none is given,
+// and a capture gets memory on the stream that captures, not on those forked from it.
 func (d *Device) Alloc(s *Stream, bytes int) (Ptr, error) {
 	leave, err := d.enterWith(s)
 	if err != nil {

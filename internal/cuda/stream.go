@@ -24,7 +24,9 @@ func (d *Device) NewStream() (*Stream, error) {
 	if err := d.check(d.sym().streamCreate, d.sym().streamCreate.Call(uintptr(unsafe.Pointer(p)), nonBlocking)); err != nil {
 		return nil, err
 	}
-	return &Stream{handle: d.own(kindStream, *p, d.freeBy(d.sym().streamDestroy))}, nil
+	s := new(Stream)
+	s.handle = d.own(kindStream, *p, s.free)
+	return s, nil
 }
 
 // Synchronize waits until all work of the stream is done. An error may come from any of that work.
@@ -52,21 +54,14 @@ func (s *Stream) Wait(e *Event) error {
 }
 
 // Close gives the stream back when its work is done. It waits for that work only where memory is cached for the stream,
-// which is anybody's from then on. A second Close does nothing. A stream that is being
-// captured is not closed: that is an error.
-func (s *Stream) Close() error {
+// which is anybody's from then on. A second Close does nothing. A stream that is being captured is not closed: that is an
+// error.
+func (s *Stream) Close() error { return s.close() }
+
+// free makes the memory that is cached for the stream anybody's and gives the stream back.
+func (s *Stream) free(value uintptr) error {
 	if s.capturing.Load() {
 		return errCapturing
 	}
-	return Join(s.retire(), s.close())
-}
-
-// retire makes the memory that is cached for the stream anybody's.
-func (s *Stream) retire() error {
-	_, leave, err := s.enter()
-	if err != nil {
-		return nil // closed, or lost, which close says
-	}
-	defer leave()
-	return s.d.pool.retire(s)
+	return Join(s.d.pool.retire(s), s.d.freeBy(s.d.sym().streamDestroy)(value))
 }
