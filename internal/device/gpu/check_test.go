@@ -2,14 +2,18 @@ package gpu
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/secencoder/secencoder/internal/cuda"
+	"github.com/secencoder/secencoder/internal/cuda/kernels"
 	"github.com/secencoder/secencoder/internal/cuda/kernels/shim"
 	"github.com/secencoder/secencoder/internal/cuda/standin"
 	"github.com/secencoder/secencoder/internal/device/devicetest"
@@ -48,8 +52,62 @@ func (m *machine) sayBits(t *testing.T, times, longest int) string {
 }
 
 // TestCUDASanitize runs every kernel on few shapes: compute-sanitizer makes each launch many times slower.
-func TestCUDASanitize(t *testing.T) {
-	onGPU(t).conformance(t, devicetest.Selection{Every: count(t, "SECENCODER_CUDA_EVERY", 40)})
+func TestCUDASanitize(t *testing.T) { onGPU(t).sanitize(t, 40) }
+
+func TestStandinSanitize(t *testing.T) {
+	m := onStandin(t)
+	for products, want := range map[string]bool{"": true, "1": true, "0": false} {
+		t.Setenv(withProducts, products)
+		before := m.standin.Calls()["cublasLtMatmul"]
+		if m.sanitize(t, 200); (m.standin.Calls()["cublasLtMatmul"] > before) != want {
+			t.Errorf("with %s=%q: products were made or not, want %v", withProducts, products, want)
+		}
+	}
+}
+
+// withProducts is 0 where no group that multiplies is to run.
+const withProducts = "SECENCODER_CUDA_PRODUCTS"
+
+func (m *machine) sanitize(t *testing.T, every int) {
+	c := devicetest.Selection{Every: count(t, "SECENCODER_CUDA_EVERY", every)}
+	if os.Getenv(withProducts) != "0" {
+		m.conformance(t, c)
+		return
+	}
+	m.some(t, c, func(group string) bool {
+		return group != "PackWeight" && !strings.HasPrefix(methodFor(group), "Linear")
+	})
+}
+
+// The names by which compute-sanitizer is to know our kernels are in the name of each.
+func TestCheckScriptKnowsKernels(t *testing.T) {
+	script, err := os.ReadFile("../../../scripts/gpu/check")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := regexp.MustCompile(`(?m)^ours='([a-z0-9_ ]+)'$`).FindSubmatch(script)
+	image, err := kernels.PTX(8, 0)
+	if list == nil || err != nil {
+		t.Fatalf("the script's list is %q; %v", list, err)
+	}
+	parts, used := strings.Fields(string(list[1])), map[string]bool{}
+	entries := regexp.MustCompile(`\.entry (\w+)`).FindAllSubmatch(image, -1)
+	if len(entries) < 40 {
+		t.Fatalf("the module has %d kernels", len(entries))
+	}
+	for _, e := range entries {
+		at := slices.IndexFunc(parts, func(part string) bool { return strings.Contains(string(e[1]), part) })
+		if at < 0 {
+			t.Errorf("no part of %q is in %s", parts, e[1])
+			continue
+		}
+		used[parts[at]] = true
+	}
+	for _, part := range parts {
+		if !used[part] {
+			t.Errorf("%s is in the name of no kernel", part)
+		}
+	}
 }
 
 // The script that checks a machine runs here on the stand-in: what works passes, what fails fails, and what shows nothing
@@ -115,12 +173,50 @@ func TestCheckScript(t *testing.T) {
 			t.Errorf("without a GPU it says %q", out)
 		}
 	}
-	// compute-sanitizer is a script here: what counts is what it says at its end.
 	tool := filepath.Join(folder, "compute-sanitizer", "compute-sanitizer")
-	if err := os.Mkdir(filepath.Dir(tool), 0o777); err != nil {
+	// Without cuBLASLt one step fails, and those that need it are not run. secencoder is a script here, that tells of it.
+	program := filepath.Join(folder, "secencoder")
+	for says, want := range map[string]map[string]string{
+		"gpu 0: X\n missing: CUDA library not found: libcublasLt.so.12 could not be opened: pip install nvidia-cublas-cu12": {
+			"info": "FAIL missing: CUDA library not found: libcublasLt.so.12", "memory": "skipped no cuBLASLt: see info",
+			"basics": "skipped no cuBLASLt", "bits": "skipped no cuBLASLt", "memcheck": "skipped no cuBLASLt"},
+		"gpu none found\n missing: no CUDA driver":      {"info": "FAIL missing: no CUDA driver", "memory": "pass"},
+		"gpu 0: X; cannot be used: too old\n 1: Y":      {"info": "FAIL gpu 0: X; cannot be used", "memory": "pass"},
+		"gpu 0: X\n cuBLAS 12.4.5: libcublasLt.so.12\n": {"info": "pass 0: X", "memory": "pass"},
+	} {
+		text := "#!/bin/sh\ncat <<'END'\n" + says + "\nEND\n"
+		if err := errors.Join(os.WriteFile(program, []byte(text), 0o777), os.MkdirAll(filepath.Dir(tool), 0o777), os.WriteFile(tool, []byte("#!/bin/sh\n"), 0o777)); err != nil {
+			t.Fatal(err)
+		}
+		steps := slices.Sorted(maps.Keys(want))
+		code := 0
+		if strings.HasPrefix(want["info"], "FAIL") {
+			code = 1
+		}
+		table, out := run(code, here, "run", "--only", strings.Join(steps, ","), folder)
+		for step, row := range want {
+			if !strings.HasPrefix(table[step], row) {
+				t.Errorf("%s is %q, want %q:\n%s", step, table[step], row, out)
+			}
+		}
+	}
+	// One that lies in the folder is found there.
+	text := "#!/bin/sh\n[ \"$SECENCODER_CUDA_LIB\" = '" + folder + "' ] && echo 'gpu 0: X'\n"
+	if err := errors.Join(os.WriteFile(program, []byte(text), 0o777), os.WriteFile(filepath.Join(folder, "libcublasLt.so.12"), nil, 0o666),
+		os.Mkdir(filepath.Join(folder, "bin"), 0o777), os.WriteFile(filepath.Join(folder, "bin", "nvidia-smi"), []byte("#!/bin/sh\necho GPU 0\n"), 0o777)); err != nil {
 		t.Fatal(err)
 	}
+	smi := []string{"OUT=", cuda.EnvLibrary + "=", "PATH=" + filepath.Join(folder, "bin") + string(filepath.ListSeparator) + os.Getenv("PATH")}
+	if table, out := run(0, smi, "run", "--only", "info", folder); !strings.HasPrefix(table["info"], "pass") {
+		t.Errorf("with a cuBLASLt in the folder info is %q:\n%s", table["info"], out)
+	}
+	if err := errors.Join(os.Remove(program), os.Remove(filepath.Join(folder, "libcublasLt.so.12"))); err != nil {
+		t.Fatal(err)
+	}
+	// compute-sanitizer is a script here: what counts is what it says at its end.
 	for want, says := range map[string]string{
+		"skipped time: stopped after the limit of time; nothing was found":           "echo '========= COMPUTE-SANITIZER'; exit 124",
+		"FAIL it gave no summary: stopped after the limit of time; it found Invalid": "echo '========= Invalid __global__ read of size 4'; exit 124",
 		"pass 0 errors":  "echo '========= ERROR SUMMARY: 0 errors'",
 		"pass 0 errors ": "echo '========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)'",
 		"FAIL it found 2: Invalid __global__ read":   "echo '========= Invalid __global__ read of size 4'; echo '========= ERROR SUMMARY: 2 errors'; exit 99",
@@ -137,6 +233,25 @@ func TestCheckScript(t *testing.T) {
 		}
 		if table, out := run(code, here, "run", "--only", "memcheck", folder); !strings.HasPrefix(table["memcheck"], strings.TrimSpace(want)) {
 			t.Errorf("memcheck is %q, want %q:\n%s", table["memcheck"], want, out)
+		}
+	}
+	// What it is told: racecheck watches our kernels alone, by the name that the option has in its release.
+	for _, option := range []string{"--kernel-name", "--kernel-regex", ""} {
+		text := "#!/bin/sh\necho \"told $* products $SECENCODER_CUDA_PRODUCTS\"; echo '========= ERROR SUMMARY: 0 errors'\ncase $1 in --help) echo \"  " + option + " arg\"; esac\n"
+		if err := os.WriteFile(tool, []byte(text), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		for step, want := range map[string][2]bool{"memcheck": {false, true}, "racecheck": {option != "", true}, "initcheck": {false, false}, "synccheck": {option != "", true}} {
+			log := filepath.Join(t.TempDir(), "out")
+			run(0, here, "run", "--only", step, "--out", log, folder)
+			told, err := os.ReadFile(filepath.Join(log, step+".log"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			filter, products := strings.Contains(string(told), option+" kns=add_ ") && option != "", strings.Contains(string(told), "products 1")
+			if got := [2]bool{filter, products}; got != want {
+				t.Errorf("%s with the option %q: filter and products are %v, want %v: %s", step, option, got, want, told)
+			}
 		}
 	}
 	for _, args := range [][]string{{"fly"}, {"run", "--fast"}, {"run", "--only", "nothing", folder}, {"run", "--out"}, {"run", folder, folder}} {

@@ -1,6 +1,7 @@
 package gpu
 
 import (
+	"cmp"
 	"slices"
 	"testing"
 
@@ -14,15 +15,13 @@ var methodOf = map[string]string{
 	"LinearGradAdd": "LinearGrad", "DropoutMasks": "Linear", "AttentionMasks": "Attention", "NotANumber": "Linear", "NotANumberLoss": "MLMLoss",
 }
 
+func methodFor(group string) string { return cmp.Or(methodOf[group], group) }
+
 // built returns the groups of the suite whose kernels the table has.
 func built(t testing.TB, table *Table, half bool) []string {
 	var names []string
 	for _, name := range devicetest.Groups(half) {
-		method := name
-		if m := methodOf[name]; m != "" {
-			method = m
-		}
-		if table.Has(method) {
+		if table.Has(methodFor(name)) {
 			names = append(names, name)
 		}
 	}
@@ -47,9 +46,15 @@ func (m *machine) family(t testing.TB) devicetest.Open {
 }
 
 func (m *machine) conformance(t *testing.T, c devicetest.Selection) {
+	m.some(t, c, func(string) bool { return true })
+}
+
+// some is conformance of the groups that are wanted.
+func (m *machine) some(t *testing.T, c devicetest.Selection, wanted func(group string) bool) {
 	for _, half := range []bool{false, true} {
 		t.Run(map[bool]string{false: "f32", true: "bf16"}[half], func(t *testing.T) {
-			c.Half, c.Groups, c.Allocating = half, built(t, m.table, half), raceDetector
+			c.Half, c.Allocating = half, raceDetector
+			c.Groups = slices.DeleteFunc(built(t, m.table, half), func(name string) bool { return !wanted(name) })
 			c.Run(t, m.family(t))
 		})
 	}
