@@ -22,20 +22,22 @@ const (
 	LibNVRTC                // CUDA C to PTX; the same
 )
 
-// libraries says what each is called, on linux and on windows, and what to do when it is not found. An older major
-// version stands first: it runs on more drivers.
+// libraries says what each is called, on linux and on windows, a function that it always had, and what to do when it is
+// not found. An older major version stands first: it runs on more drivers.
 var libraries = [...]struct {
+	what    string
 	stem    string
 	linux   []string
 	windows []string
+	mark    string
 	missing error
 	hint    string
 }{
-	LibCUDA: {"cuda", []string{"libcuda.so.1"}, []string{"nvcuda.dll"}, ErrNoDriver,
+	LibCUDA: {"a CUDA driver", "cuda", []string{"libcuda.so.1"}, []string{"nvcuda.dll"}, "cuInit", ErrNoDriver,
 		"install the NVIDIA driver, in a container start it with --gpus all, or name the file or folder by " + EnvLibrary},
-	LibCublasLt: {"cublasLt", []string{"libcublasLt.so.12", "libcublasLt.so.13"}, []string{"cublasLt64_12.dll", "cublasLt64_13.dll"}, ErrNoLibrary,
+	LibCublasLt: {"a cublasLt", "cublasLt", []string{"libcublasLt.so.12", "libcublasLt.so.13"}, []string{"cublasLt64_12.dll", "cublasLt64_13.dll"}, "cublasLtCreate", ErrNoLibrary,
 		"install it (pip install nvidia-cublas-cu12, or the CUDA toolkit), or name the file or folder by " + EnvLibrary},
-	LibNVRTC: {"nvrtc", []string{"libnvrtc.so.12", "libnvrtc.so.13"}, []string{"nvrtc64_120_0.dll", "nvrtc64_130_0.dll"}, ErrNoLibrary,
+	LibNVRTC: {"an NVRTC", "nvrtc", []string{"libnvrtc.so.12", "libnvrtc.so.13"}, []string{"nvrtc64_120_0.dll", "nvrtc64_130_0.dll"}, "nvrtcVersion", ErrNoLibrary,
 		"install it (pip install nvidia-cuda-nvrtc-cu12, or the CUDA toolkit), or name the file or folder by " + EnvLibrary},
 }
 
@@ -47,7 +49,7 @@ func (k Kind) files() []string {
 	return libraries[k].linux
 }
 
-// Library is an opened library. It stays open until the process ends: drivers do not survive being unloaded.
+// Library is an opened library. It stays open until the process ends, used or not: drivers do not survive being unloaded.
 type Library struct {
 	path   string
 	handle uintptr
@@ -65,41 +67,66 @@ func (l *Library) Symbol(name string) (Symbol, error) {
 	return Symbol{Name: name, addr: addr}, nil
 }
 
-// OpenLibrary looks for a library and opens it. It looks in this order: option (a file or folder; then nowhere else), the
-// environment variable SECENCODER_CUDA_LIB, the system, the Python packages of VIRTUAL_ENV and of the python3 on PATH
-// (without running it), LD_LIBRARY_PATH. The error lists every place with what was wrong there.
+// OpenLibrary looks for a library and opens it. It looks in this order: option, the environment variable
+// SECENCODER_CUDA_LIB, the system, the Python packages of VIRTUAL_ENV and of the python3 on PATH (without running it),
+// LD_LIBRARY_PATH. The option, "" for none, is a folder or a file as the variable is: what lies there is the only one that
+// is tried, and what does not lie there is looked for further on. The error lists every place with what was wrong there.
 func OpenLibrary(k Kind, option string) (*Library, error) {
+	return openSuitable(k, option, func(*Library) error { return nil })
+}
+
+// openSuitable is OpenLibrary for the first library that suits: one for which suits returns an error is as good as one that
+// does not open. It stays open all the same, see Library.
+func openSuitable(k Kind, option string, suits func(*Library) error) (*Library, error) {
 	if absent != "" {
 		return nil, fmt.Errorf("%w: %s", libraries[k].missing, absent)
 	}
+	return firstOf(k, find(k, option), suits)
+}
+
+// firstOf opens the first of the candidates that suits.
+func firstOf(k Kind, list []candidate, suits func(*Library) error) (*Library, error) {
 	var tried, empty []string
-	unusable := "" // the first file that was there, or place that was named, and why it does not do
-	for _, c := range find(k, option) {
-		err := c.problem
+	var why error // of the first file that was there, or place that was named
+	for _, c := range list {
+		l, opened, err := c.open(k, suits)
 		if err == nil {
-			var handle uintptr
-			if handle, err = dlopen(c.path); err == nil {
-				return &Library{path: c.path, handle: handle}, nil
-			}
-			err = plain(c.path, err)
+			return l, nil
 		}
 		if err == errNotThere {
 			empty = append(empty, c.from)
 		} else {
-			if unusable == "" && (c.problem != nil || filepath.IsAbs(c.path)) {
-				unusable = fmt.Sprintf(": %s: %v", c.from, err)
+			err = fmt.Errorf("%s: %w", c.from, err)
+			if why == nil && (opened || c.problem != nil || filepath.IsAbs(c.path)) {
+				why = err
 			}
-			tried = append(tried, fmt.Sprintf("%s: %v", c.from, err))
-		}
-		if c.only {
-			break
+			tried = append(tried, err.Error())
 		}
 	}
 	if len(empty) > 0 {
 		tried = append(tried, "not there: "+strings.Join(empty, ", "))
 	}
-	return nil, fmt.Errorf("%w: %s could not be opened%s; %s; tried:\n  %s",
-		libraries[k].missing, k.files()[0], unusable, libraries[k].hint, strings.Join(tried, "\n  "))
+	places := strings.Join(tried, "\n  ")
+	if why == nil {
+		return nil, fmt.Errorf("%w: %s could not be opened; %s; tried:\n  %s", libraries[k].missing, k.files()[0], libraries[k].hint, places)
+	}
+	return nil, fmt.Errorf("%w: %s could not be opened: %w; %s; tried:\n  %s", libraries[k].missing, k.files()[0], why, libraries[k].hint, places)
+}
+
+// open opens the library of a place; opened also when it does not suit.
+func (c candidate) open(k Kind, suits func(*Library) error) (l *Library, opened bool, err error) {
+	if c.problem != nil {
+		return nil, false, c.problem
+	}
+	handle, err := dlopen(c.path)
+	if err != nil {
+		return nil, false, plain(c.path, err)
+	}
+	l = &Library{path: c.path, handle: handle}
+	if _, err := l.Symbol(libraries[k].mark); err != nil {
+		return nil, true, fmt.Errorf("not %s: it has no function %s", libraries[k].what, libraries[k].mark)
+	}
+	return l, true, suits(l)
 }
 
 // errNotThere is the problem of most places: the error lists them in one line.
@@ -110,17 +137,17 @@ type candidate struct {
 	from    string // who named the place, for the error
 	path    string // file, or a bare name for the system's own search
 	problem error  // why it is not worth opening; nil when it is
-	only    bool   // somebody asked for this one: when it fails, no other will do
+	only    bool   // somebody asked for this one: it ends the list, because no other will do
 }
 
 // find lists the places of a library in the order in which they are tried. It opens nothing.
 func find(k Kind, option string) []candidate {
 	var list []candidate
-	if option != "" {
-		return asked(list, k, "option "+option, option, true)
-	}
-	if named := os.Getenv(EnvLibrary); named != "" {
-		list = asked(list, k, EnvLibrary+"="+named, named, false)
+	for _, named := range []struct{ from, path string }{{"option ", option}, {EnvLibrary + "=", os.Getenv(EnvLibrary)}} {
+		if named.path == "" {
+			continue
+		}
+		list = asked(list, k, named.from+named.path, named.path)
 		if len(list) > 0 && list[len(list)-1].only {
 			return list
 		}
@@ -143,25 +170,35 @@ func find(k Kind, option string) []candidate {
 }
 
 // asked adds the place that a person named. A file is for the library of its name, and then nothing else will do; a
-// folder is for all libraries, so one that does not hold this library is no error, unless strict.
-func asked(list []candidate, k Kind, from, path string, strict bool) []candidate {
+// folder is for all libraries, so one that does not hold this library is no error.
+func asked(list []candidate, k Kind, from, path string) []candidate {
 	if full, err := filepath.Abs(path); err == nil { // else a bare name would be looked for in the system
 		path = full
+	}
+	is := func(k Kind) bool {
+		return strings.Contains(strings.ToLower(filepath.Base(path)), strings.ToLower(libraries[k].stem))
 	}
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
 		return append(list, candidate{from: from, problem: errors.New("there is no such file or folder"), only: true})
 	case info.IsDir():
+		before := len(list)
 		for _, file := range k.files() {
 			full := filepath.Join(path, file)
 			if _, err := os.Stat(full); err == nil {
-				return append(list, candidate{from: from, path: full, problem: foreignFile(full), only: true})
+				list = append(list, candidate{from: from + ": " + file, path: full, problem: foreignFile(full)})
 			}
 		}
-		return append(list, candidate{from: from, problem: fmt.Errorf("no %s in this folder", strings.Join(k.files(), " or ")), only: strict})
-	case strict || strings.Contains(strings.ToLower(filepath.Base(path)), strings.ToLower(libraries[k].stem)):
+		if len(list) == before {
+			return append(list, candidate{from: from, problem: fmt.Errorf("no %s in this folder", strings.Join(k.files(), " or "))})
+		}
+		list[len(list)-1].only = true
+		return list
+	case is(k):
 		return append(list, candidate{from: from, path: path, problem: foreignFile(path), only: true})
+	case !is(LibCUDA) && !is(LibCublasLt) && !is(LibNVRTC):
+		return append(list, candidate{from: from, problem: errors.New("a file with the name of none of the libraries"), only: true})
 	}
 	return among(list, k, from, filepath.Dir(path), filepath.Dir(path)) // a file of another library: this one may lie beside it
 }

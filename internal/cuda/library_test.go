@@ -86,6 +86,15 @@ func TestSearchOrder(t *testing.T) {
 	t.Setenv("LD_LIBRARY_PATH", filepath.Join(dir, "nothing")+":"+filepath.Join(dir, "ld"))
 
 	var got []string
+	for _, c := range find(LibCUDA, "") {
+		got = append(got, c.from)
+	}
+	for _, dir := range []string{"/usr/local/cuda/lib64", "/usr/local/nvidia/lib64", "/usr/lib/wsl/lib", "/run/opengl-driver/lib", "/usr/lib64-nvidia"} {
+		if !strings.Contains(strings.Join(got, "\n"), "system "+dir) {
+			t.Errorf("%s is not among the places:\n%s", dir, strings.Join(got, "\n"))
+		}
+	}
+	got = nil
 	for _, c := range find(LibCublasLt, "") {
 		if c.problem == nil && !strings.HasPrefix(c.path, "/usr") && !strings.HasPrefix(c.path, "/run") {
 			got = append(got, c.path)
@@ -106,9 +115,10 @@ func TestSearchOrder(t *testing.T) {
 		{"a folder in the environment without it", "", filepath.Dir(inEnv), LibCUDA, "", false},
 		{"a file in the environment", "", inEnv, LibCublasLt, inEnv, true},
 		{"a file of another library, beside it", "", put(t, lib, dir, "env", "libnvrtc.so.12"), LibCublasLt, inEnv, false},
+		{"a file of no library", "", put(t, lib, dir, "other", "libm.so.6"), LibCublasLt, "", true},
 		{"a file that is not there", "", filepath.Join(dir, "libcublasLt.so.12"), LibCublasLt, "", true},
 		{"the option goes before the environment", inPath, inEnv, LibCublasLt, inPath, true},
-		{"an option without it", filepath.Dir(inEnv), "", LibCUDA, "", true},
+		{"an option without it", filepath.Dir(inEnv), "", LibCUDA, "", false},
 	} {
 		t.Setenv(EnvLibrary, c.env)
 		list := find(c.kind, c.option)
@@ -118,6 +128,14 @@ func TestSearchOrder(t *testing.T) {
 		if (len(list) == 1) != c.alone {
 			t.Errorf("%s: %d places", c.name, len(list))
 		}
+	}
+	t.Setenv(EnvLibrary, inEnv)
+	if list := find(LibCublasLt, filepath.Dir(real)); len(list) != 2 || list[1].path != inEnv || !list[1].only {
+		t.Errorf("an option without it, the environment behind it: %+v", list)
+	}
+	older := put(t, lib, dir, "env", "libcublasLt.so.12")
+	if list := find(LibCublasLt, filepath.Dir(inEnv)); len(list) != 2 || list[0].path != older || list[0].only || list[1].path != inEnv || !list[1].only {
+		t.Errorf("a folder with two versions: %+v", list)
 	}
 }
 
@@ -173,8 +191,8 @@ func TestLoadSaysWhatWasTried(t *testing.T) {
 	}
 }
 
-// A library of the right kind of file that is not CUDA's: the missing function is named.
-func TestMissingSymbolIsNamed(t *testing.T) {
+// A library of the right kind of file that is not CUDA's is not called an old driver.
+func TestAnotherLibraryIsSaid(t *testing.T) {
 	linuxOnly(t)
 	if absent != "" {
 		t.Skip(absent)
@@ -183,10 +201,20 @@ func TestMissingSymbolIsNamed(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	l := &Library{path: "libc.so.6", handle: handle}
-	_, err = resolve(l)
+	_, err = resolve(&Library{path: "libc.so.6", handle: handle})
 	if !errors.Is(err, ErrDriverTooOld) || !strings.Contains(err.Error(), "libc.so.6 has no function cuInit") {
-		t.Errorf("error %v, want one that names cuInit", err)
+		t.Errorf("error %v, want one that names cuInit", err) // what every missing function gives; Load does not get there
+	}
+	refused := candidate{from: "a place", path: "libc.so.6", only: true}
+	for kind, want := range map[Kind]string{
+		LibCUDA:     "a place: not a CUDA driver: it has no function cuInit",
+		LibCublasLt: "a place: not a cublasLt: it has no function cublasLtCreate",
+		LibNVRTC:    "a place: not an NVRTC: it has no function nvrtcVersion",
+	} {
+		_, err := firstOf(kind, []candidate{refused}, func(*Library) error { return nil })
+		if !errors.Is(err, libraries[kind].missing) || errors.Is(err, ErrDriverTooOld) || strings.Count(err.Error(), want) != 2 {
+			t.Errorf("error %v, want one that says %q", err, want)
+		}
 	}
 }
 

@@ -99,14 +99,11 @@ type ltCall struct {
 	args        [16]uintptr
 }
 
-// OpenLt opens libcublasLt for the device. library is a file or folder; "": where OpenLibrary looks. The error of a
-// library that is newer than the driver wraps ErrDriverTooOld.
+// OpenLt opens libcublasLt for the device: the first one that its driver can run of those that OpenLibrary finds with the
+// option library. Where the first is newer than the driver and no other does, the error wraps ErrDriverTooOld.
 func (d *Device) OpenLt(library string) (*Lt, error) {
-	lib, err := openLtLibrary(library)
+	lib, err := openLtLibrary(library, d.drv.Version())
 	if err != nil {
-		return nil, err
-	}
-	if err := lib.fits(d.drv.Version()); err != nil {
 		return nil, err
 	}
 	leave, err := d.enter()

@@ -17,12 +17,27 @@ type ltLibrary struct {
 	heuristic, matmul                    Symbol
 }
 
-// openLtLibrary opens the library and looks its functions up. It needs no device.
-func openLtLibrary(option string) (*ltLibrary, error) {
-	opened, err := OpenLibrary(LibCublasLt, option)
+// openLtLibrary opens the first library that a driver of that CUDA version can run and looks its functions up. It needs no
+// device.
+func openLtLibrary(option string, driver int) (l *ltLibrary, err error) {
+	if driver < 12000 {
+		return nil, fmt.Errorf("%w: cuBLAS 12 and 13 need a driver for CUDA 12.0 or newer (driver 525 or newer), this one is for CUDA %s; install a newer NVIDIA driver",
+			ErrDriverTooOld, versionName(driver))
+	}
+	_, err = openSuitable(LibCublasLt, option, func(opened *Library) (err error) {
+		if l, err = newLtLibrary(opened); err == nil {
+			err = l.fits(driver)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
+	return l, nil
+}
+
+// newLtLibrary looks the functions up.
+func newLtLibrary(opened *Library) (_ *ltLibrary, err error) {
 	l := &ltLibrary{Library: opened}
 	for _, e := range []struct {
 		to   *Symbol
@@ -45,7 +60,7 @@ func openLtLibrary(option string) (*ltLibrary, error) {
 		{&l.matmul, "cublasLtMatmul"},
 	} {
 		if *e.to, err = l.Symbol(e.name); err != nil {
-			return nil, fmt.Errorf("%w: %w; cuBLAS 12 and 13 have it, so install one of them (pip install nvidia-cublas-cu12)", ErrNoLibrary, err)
+			return nil, fmt.Errorf("%w, which cuBLAS 12 and 13 have", err)
 		}
 	}
 	l.version = int(l.getVersion.Call())
@@ -53,23 +68,23 @@ func openLtLibrary(option string) (*ltLibrary, error) {
 }
 
 // FindLt opens libcublasLt as OpenLt does, without a device, and returns where it is and its version, for a driver of that
-// version. The path and the version also come with the error of a library that the driver cannot run.
+// version.
 func FindLt(library string, driver int) (path string, version int, err error) {
-	l, err := openLtLibrary(library)
+	l, err := openLtLibrary(library, driver)
 	if err != nil {
 		return "", 0, err
 	}
-	return l.Path(), l.version, l.fits(driver)
+	return l.Path(), l.version, nil
 }
 
 // fits says whether a driver of that CUDA version can run the library.
 func (l *ltLibrary) fits(driver int) error {
 	switch major := l.version / 10000; {
 	case major < 12:
-		return fmt.Errorf("%w: %s is cuBLAS %s, want 12 or 13 (pip install nvidia-cublas-cu12)", ErrNoLibrary, l.Path(), LtVersionName(l.version))
+		return fmt.Errorf("cuBLAS %s, want 12 or 13", LtVersionName(l.version))
 	case major > driver/1000:
-		return fmt.Errorf("%w: %s is cuBLAS %s and needs a driver for CUDA %d, this one is for %s; install a newer NVIDIA driver, or cuBLAS %d (pip install nvidia-cublas-cu%d)",
-			ErrDriverTooOld, l.Path(), LtVersionName(l.version), major, versionName(driver), driver/1000, driver/1000)
+		return fmt.Errorf("%w: cuBLAS %s needs a driver for CUDA %d, this one is for CUDA %s; install a newer NVIDIA driver, or cuBLAS %d",
+			ErrDriverTooOld, LtVersionName(l.version), major, versionName(driver), driver/1000)
 	}
 	return nil
 }
@@ -83,7 +98,7 @@ type ltStatus struct {
 	kind             error
 }
 
-// ltStatuses are the codes of cublasStatus_t. Names and numbers: cublas_api.h of CUDA 12.4.
+// ltStatuses are the codes of cublasStatus_t. All of cublas_api.h of CUDA 12.8 and 13.2.
 var ltStatuses = map[int]ltStatus{
 	1:  {"CUBLAS_STATUS_NOT_INITIALIZED", "the library was not initialized", "cuBLAS and the driver do not fit together, or the GPU has no memory left; compare their versions (secencoder info)", nil},
 	3:  {"CUBLAS_STATUS_ALLOC_FAILED", "the resource allocation failed", "lower --tokens, --context or --size, or end other programs on this GPU (nvidia-smi lists them)", ErrOutOfMemory},

@@ -673,8 +673,8 @@ func TestLtFitsTheDriver(t *testing.T) {
 		want            string
 	}{
 		{120405, 12000, ""}, {120405, 13000, ""}, {130401, 13000, ""},
-		{130401, 12080, "needs a driver for CUDA 13, this one is for 12.8; install a newer NVIDIA driver, or cuBLAS 12"},
-		{111103, 12080, "is cuBLAS 11.11.3, want 12 or 13"},
+		{130401, 12080, "cuBLAS 13.4.1 needs a driver for CUDA 13, this one is for CUDA 12.8; install a newer NVIDIA driver, or cuBLAS 12"},
+		{111103, 12080, "cuBLAS 11.11.3, want 12 or 13"},
 	} {
 		err := (&ltLibrary{Library: &Library{path: "lib"}, version: c.version}).fits(c.driver)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
@@ -689,7 +689,7 @@ func TestLtFitsTheDriver(t *testing.T) {
 // TestLtLibrary holds what we write of cublasLt.h against a real library where there is one, which needs no GPU: sizes of
 // attributes, names of statuses, creation of descriptors.
 func TestLtLibrary(t *testing.T) {
-	l, err := openLtLibrary("")
+	l, err := openLtLibrary("", 13000)
 	if err != nil {
 		t.Skip(err)
 	}

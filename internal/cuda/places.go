@@ -9,10 +9,11 @@ import (
 	"strings"
 )
 
-// systemFolders are where installers put libraries without telling the dynamic linker: the toolkit, WSL, NixOS, Colab.
+// systemFolders are where installers put libraries without telling the dynamic linker: the toolkit, older containers and
+// Kubernetes, WSL, NixOS, Colab.
 func systemFolders() []string {
 	if runtime.GOOS != "windows" {
-		return []string{"/usr/local/cuda/lib64", "/usr/lib/wsl/lib", "/run/opengl-driver/lib", "/usr/lib64-nvidia"}
+		return []string{"/usr/local/cuda/lib64", "/usr/local/nvidia/lib64", "/usr/lib/wsl/lib", "/run/opengl-driver/lib", "/usr/lib64-nvidia"}
 	}
 	if toolkit := os.Getenv("CUDA_PATH"); toolkit != "" {
 		return []string{filepath.Join(toolkit, "bin"), filepath.Join(toolkit, "bin", "x64")}

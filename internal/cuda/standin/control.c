@@ -22,7 +22,7 @@ int standin_owed(void) { return owed; }
 
 static const struct settings defaults = {
 	.devices = 1, .driver = 12040, .memory = 4LL << 30, .major = 8, .minor = 0, .multiprocessors = 108,
-	.l2 = 40 << 20, .shared = 48 << 10, .optin = 163 << 10, .hide = 1, .strict = 1,
+	.l2 = 40 << 20, .shared = 48 << 10, .optin = 163 << 10, .hide = 1, .strict = 1, .cublaslt = 120405,
 };
 struct settings set;
 
@@ -217,7 +217,7 @@ STANDIN_API void standin_lose(int code) {
 static long long *setting(const char *key) {
 #define KEY(name) if (strcmp(key, #name) == 0) return &set.name
 	KEY(devices); KEY(driver); KEY(memory); KEY(major); KEY(minor); KEY(multiprocessors); KEY(l2); KEY(shared);
-	KEY(optin); KEY(delay); KEY(seed); KEY(null); KEY(exclusive); KEY(ats); KEY(hide); KEY(strict);
+	KEY(optin); KEY(delay); KEY(seed); KEY(null); KEY(exclusive); KEY(ats); KEY(hide); KEY(strict); KEY(cublaslt);
 	return NULL;
 }
 

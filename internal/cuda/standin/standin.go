@@ -164,6 +164,7 @@ const (
 	ATS             = "ats"             // 1: copies of pageable memory wait for their stream, as where the GPU reads it itself
 	Hide            = "hide"            // 0: the program too can touch device memory; else it dies there, as with a GPU
 	Strict          = "strict"          // 0: what is allowed but suspicious is no violation
+	CublasLt        = "cublaslt"        // version of cublasLt, 120405 for 12.4.5
 )
 
 // When queued work runs. The real driver may do any of these.

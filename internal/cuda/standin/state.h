@@ -52,6 +52,7 @@ struct settings {
 	long long ats;       // the device reads the host's pageable memory itself, when the stream gets there
 	long long hide;      // memory of the device can be touched by its work only, not by the program
 	long long strict;    // 1: suspicious but allowed use counts as a violation too
+	long long cublaslt;  // version of the library
 };
 extern struct settings set;
 
