@@ -38,26 +38,6 @@ func TestSentinels(t *testing.T) {
 	}
 }
 
-// What a person can run into has a hint, and no entry is half filled in.
-func TestMeaningsAreComplete(t *testing.T) {
-	names := map[string]int{}
-	for code, m := range meanings {
-		if !strings.HasPrefix(m.name, "CUDA_ERROR_") || m.text == "" {
-			t.Errorf("code %d: name %q, text %q", code, m.name, m.text)
-		}
-		if other, twice := names[m.name]; twice {
-			t.Errorf("codes %d and %d have one name, %s", code, other, m.name)
-		}
-		names[m.name] = code
-		if m.kind != nil && m.hint == "" {
-			t.Errorf("code %d (%s) has a sentinel and no hint", code, m.name)
-		}
-		if strings.HasSuffix(m.hint, ".") || strings.HasSuffix(m.text, ".") {
-			t.Errorf("code %d ends in a full stop", code)
-		}
-	}
-}
-
 func TestFirstLossIsKept(t *testing.T) {
 	d := &Device{drv: &Driver{sym: &symbols{}}}
 	oom, fault := codeError("cuMemAlloc_v2", 2), codeError("cuStreamSynchronize", 700)
