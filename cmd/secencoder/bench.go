@@ -21,17 +21,18 @@ import (
 )
 
 type benchCmd struct {
-	What       string    `arg:"" enum:"gemm,attention,train,infer,tokenizer,gpu" help:"gemm, attention, train, infer, tokenizer or gpu."`
-	Size       string    `placeholder:"S" help:"Preset (default: mini; gemm: the shapes of several; gpu: base)."`
-	Context    int       `placeholder:"N" help:"Longest piece in tokens (default: the preset's). Above 8,192 exactly one step is run, without warm-up."`
-	Tokens     int       `placeholder:"N" help:"Tokens of a micro-batch (default: the larger of the preset's and the context)."`
-	DType      string    `name:"dtype" enum:"f32,bf16" default:"f32" placeholder:"D" help:"f32 or bf16: type of activations, and arithmetic of products (gpu: both, always)."`
-	Memory     string    `placeholder:"M" help:"train: auto, none, cheap, layer, or a limit such as 8GiB (default: auto, 10 GiB at most)."`
-	Device     string    `placeholder:"D" help:"gpu: cuda, or cuda:N for the GPU of that number (default: cuda:0)."`
-	Bytes      size      `placeholder:"SIZE" help:"gpu: what a kernel reads and writes in one call (default: 256MiB)."`
-	Duration   *duration `placeholder:"TIME" help:"How long to measure (default 5s)."`
-	CPUProfile string    `name:"cpuprofile" placeholder:"FILE" help:"Write a profile of the time that is measured, for go tool pprof."`
-	JSON       bool      `name:"json" help:"One JSON document on stdout."`
+	What        string    `arg:"" enum:"gemm,attention,train,infer,tokenizer,gpu" help:"gemm, attention, train, infer, tokenizer or gpu."`
+	Size        string    `placeholder:"S" help:"Preset (default: mini; gemm: the shapes of several; gpu: base)."`
+	Context     int       `placeholder:"N" help:"Longest piece in tokens (default: the preset's). Above 8,192 exactly one step is run, without warm-up."`
+	Tokens      int       `placeholder:"N" help:"Tokens of a micro-batch (default: the larger of the preset's and the context)."`
+	DType       string    `name:"dtype" enum:"f32,bf16" default:"f32" placeholder:"D" help:"f32 or bf16: type of activations, and arithmetic of products (gpu: both, always)."`
+	Memory      string    `placeholder:"M" help:"train: auto, none, cheap, layer, or a limit such as 8GiB (default: auto, 10 GiB at most)."`
+	Device      string    `placeholder:"D" help:"gpu: cuda, or cuda:N for the GPU of that number (default: cuda:0)."`
+	Bytes       size      `placeholder:"SIZE" help:"gpu: what a kernel reads and writes in one call (default: 256MiB)."`
+	CUDALibrary string    `name:"cuda-library" placeholder:"PATH" help:"gpu: folder of libcuda and libcublasLt, or the file of one of them (default: SECENCODER_CUDA_LIB, then the places in docs/gpu.md)."`
+	Duration    *duration `placeholder:"TIME" help:"How long to measure (default 5s)."`
+	CPUProfile  string    `name:"cpuprofile" placeholder:"FILE" help:"Write a profile of the time that is measured, for go tool pprof."`
+	JSON        bool      `name:"json" help:"One JSON document on stdout."`
 }
 
 func (*benchCmd) Help() string {
@@ -86,7 +87,7 @@ func (cmd *benchCmd) Run(c *call) (err error) {
 // options checks the flags.
 func (cmd *benchCmd) options(c *call) (o bench.Options, err error) {
 	o = bench.Options{
-		Size: cmd.Size, Context: cmd.Context, Tokens: cmd.Tokens, Threads: c.kernelThreads(), Memory: cmd.Memory, Seed: c.seed(),
+		Size: cmd.Size, Context: cmd.Context, Tokens: cmd.Tokens, Threads: c.kernelThreads(), Memory: cmd.Memory, Seed: c.seed(), Library: cmd.CUDALibrary,
 	}
 	if cmd.Size != "" && !slices.Contains(model.PresetNames(), cmd.Size) {
 		return o, usagef("--size %s: want one of %s", cmd.Size, strings.Join(model.PresetNames(), ", "))
@@ -109,8 +110,8 @@ func (cmd *benchCmd) options(c *call) (o bench.Options, err error) {
 	if cmd.Memory != "" && cmd.What != "train" {
 		return o, usagef("bench %s --memory %s: only train keeps values for a backward pass", cmd.What, cmd.Memory)
 	}
-	if cmd.What != "gpu" && (cmd.Device != "" || cmd.Bytes != 0) {
-		return o, usagef("bench %s: --device and --bytes are for bench gpu", cmd.What)
+	if cmd.What != "gpu" && (cmd.Device != "" || cmd.Bytes != 0 || cmd.CUDALibrary != "") {
+		return o, usagef("bench %s: --device, --bytes and --cuda-library are for bench gpu", cmd.What)
 	}
 	if o.GPU, err = gpuIndex(cmd.Device); err != nil {
 		return o, err

@@ -78,13 +78,13 @@ type gpuMissing struct {
 	Tried []string `json:"tried"` // places and what was wrong there
 }
 
-// findGPUs looks at what there is. Nothing of it is an error of info.
-func findGPUs() gpuInfo {
+// findGPUs looks at what there is, in the place of --cuda-library first. Nothing of it is an error of info.
+func findGPUs(library string) gpuInfo {
 	g := gpuInfo{
 		Kernels: fmt.Sprintf("compute capability %d.%d or newer and driver %d or newer (PTX %s)", kernels.Capability/10, kernels.Capability%10, kernels.Release, kernels.ISA),
 		Devices: []gpuDevice{},
 	}
-	drv, err := cuda.Load(cuda.Options{})
+	drv, err := cuda.Load(cuda.Options{Library: library})
 	if err != nil {
 		g.miss(err)
 		return g
@@ -117,13 +117,12 @@ func findGPUs() gpuInfo {
 	if len(list) == 0 {
 		return g // the library is large: opening it for nothing takes long
 	}
-	path, version, err := cuda.FindLt("", drv.Version())
+	path, version, err := cuda.FindLt(library, drv.Version())
 	if err != nil {
 		g.miss(err)
+		return g
 	}
-	if version > 0 {
-		g.CublasLt, g.LtVersion = path, cuda.LtVersionName(version)
-	}
+	g.CublasLt, g.LtVersion = path, cuda.LtVersionName(version)
 	return g
 }
 

@@ -59,7 +59,8 @@ func TestBenchGPUOnStandin(t *testing.T) {
 	if r.What != "gpu" || r.GFLOPS <= 0 || r.MBPerSecond <= 0 || r.PeakBytes <= 0 || r.ShareOfPeak <= 0 || r.Machine.GPU.Name == "" || r.Versions["ptx"] == "" || len(r.Slices) < 50 {
 		t.Errorf("%s", stdout)
 	}
-	stdout, stderr, code = program(t, lib.Path(), "", append(small, "--device", "cuda:0")...)
+	// The option comes before the environment, for both libraries.
+	stdout, stderr, code = program(t, filepath.Join(lib.Path(), "absent"), "", append(small, "--device", "cuda:0", "--cuda-library", lib.Path())...)
 	if code != 0 || stderr != "" {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
@@ -116,6 +117,21 @@ func TestInfoOnGPUs(t *testing.T) {
 	}
 	if _, stderr, code := program(t, filepath.Join(lib.Path(), "absent"), "", "bench", "gpu"); code != 1 || strings.Count(stderr, "\n") != 1 ||
 		!strings.Contains(stderr, "install the NVIDIA driver") || !strings.Contains(stderr, "secencoder info lists the places") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	for _, library := range []string{lib.Path(), filepath.Join(lib.Path(), "libcublasLt.so.12")} { // what stands beside a file is found too
+		stdout, stderr, code := program(t, filepath.Join(lib.Path(), "absent"), "", "info", "--cuda-library", library)
+		if code != 0 || !strings.Contains(stdout, "driver "+lib.Path()) || !strings.Contains(stdout, "cuBLAS 12.4.5: "+lib.Path()) {
+			t.Errorf("--cuda-library %s: exit code %d, %s%s", library, code, stdout, stderr)
+		}
+	}
+	for _, verb := range [][]string{{"info"}, {"bench", "gpu"}} { // and what it names is the only one
+		stdout, stderr, _ := program(t, lib.Path(), "", append(verb, "--cuda-library", filepath.Join(lib.Path(), "absent"))...)
+		if !strings.Contains(stdout+stderr, "option "+filepath.Join(lib.Path(), "absent")+": there is no such file or folder; install the NVIDIA driver") {
+			t.Errorf("%s: %s%s", verb, stdout, stderr)
+		}
+	}
+	if _, stderr, code := program(t, lib.Path(), "", "bench", "infer", "--cuda-library", lib.Path()); code != 2 || !strings.Contains(stderr, "are for bench gpu") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 	if r.GPU == "" || len(r.CUDA.Missing) != 1 || !strings.Contains(r.CUDA.Missing[0].What, "install the NVIDIA driver") || len(r.CUDA.Missing[0].Tried) == 0 {

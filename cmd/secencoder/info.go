@@ -19,7 +19,8 @@ func isDeviceUsage(err error) bool {
 }
 
 type infoCmd struct {
-	JSON bool `name:"json" help:"One JSON document on stdout."`
+	CUDALibrary string `name:"cuda-library" placeholder:"PATH" help:"Folder of libcuda and libcublasLt, or the file of one of them (default: SECENCODER_CUDA_LIB, then the places in docs/gpu.md)."`
+	JSON        bool   `name:"json" help:"One JSON document on stdout."`
 }
 
 func (*infoCmd) Help() string {
@@ -37,7 +38,7 @@ func (cmd *infoCmd) Run(c *call) error {
 	}
 	processor := device.DescribeProcessor()
 	build := buildVersion()
-	gpus := findGPUs()
+	gpus := findGPUs(cmd.CUDALibrary)
 	if cmd.JSON {
 		return c.printJSON(map[string]any{
 			"version": build, "go": runtime.Version(), "os": runtime.GOOS, "processor": processor,

@@ -29,8 +29,9 @@ type Options struct {
 	Memory   string        // Train: as in pretrain; "": auto, 10 GiB at most
 	Duration time.Duration // time to measure; 0: 5 s
 	Seed     uint64
-	GPU      int   // GPU: its index
-	Bytes    int64 // GPU: what a kernel reads and writes in one call; 0: GPUBytes
+	GPU      int    // GPU: its index
+	Bytes    int64  // GPU: what a kernel reads and writes in one call; 0: GPUBytes
+	Library  string // GPU: the option of cuda.OpenLibrary for all libraries, a folder or a file; "": none
 	// Report is told about progress: done of total, and what is running. It may be called from another goroutine.
 	Report func(done, total int64, note string)
 	Begun  func() // called once, when everything is made and measuring begins

@@ -61,7 +61,7 @@ type Replay struct {
 // sum of their median times. The shares of the result are those of the kernels that memory bounds, together. PeakBytes is
 // memory of the device.
 func GPU(ctx context.Context, o Options) (_ *Result, err error) {
-	driver, err := cuda.Load(cuda.Options{})
+	driver, err := cuda.Load(cuda.Options{Library: o.Library})
 	if err != nil {
 		return nil, err
 	}
@@ -163,10 +163,10 @@ func newGPUBench(driver *cuda.Driver, dev *cuda.Device, o Options) (b *gpuBench,
 	b = &gpuBench{o: o, driver: driver, dev: dev, T: o.Tokens, E: c.HiddenSize, I: c.IntermediateSize,
 		V:      min(c.VocabSize, max(64, int(o.Bytes)/(4*c.HiddenSize))), // a table no larger than a call
 		starts: map[string]*cuda.Launch{}, peaks: map[string]*gpuCase{}, noise: map[cuda.Type][]byte{}}
-	if b.table, err = gpu.New(dev, gpu.Options{}); err != nil {
+	if b.table, err = gpu.New(dev, gpu.Options{CublasLt: o.Library}); err != nil {
 		return b, err
 	}
-	if b.lt, err = dev.OpenLt(""); err != nil {
+	if b.lt, err = dev.OpenLt(o.Library); err != nil {
 		return b, err
 	}
 	if b.stream, err = dev.NewStream(); err != nil {

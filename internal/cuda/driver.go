@@ -10,7 +10,7 @@ import (
 
 // Options says where to look for the driver.
 type Options struct {
-	Library string // file or folder of libcuda; "": SECENCODER_CUDA_LIB, then the places of OpenLibrary
+	Library string // the option of OpenLibrary: a folder or a file, "" for none
 }
 
 // Driver is the opened and initialised libcuda.

@@ -34,11 +34,11 @@ var libraries = [...]struct {
 	hint    string
 }{
 	LibCUDA: {"a CUDA driver", "cuda", []string{"libcuda.so.1"}, []string{"nvcuda.dll"}, "cuInit", ErrNoDriver,
-		"install the NVIDIA driver, in a container start it with --gpus all, or name the file or folder by " + EnvLibrary},
+		"install the NVIDIA driver, in a container start it with --gpus all, or name the file or folder by --cuda-library or " + EnvLibrary},
 	LibCublasLt: {"a cublasLt", "cublasLt", []string{"libcublasLt.so.12", "libcublasLt.so.13"}, []string{"cublasLt64_12.dll", "cublasLt64_13.dll"}, "cublasLtCreate", ErrNoLibrary,
-		"install it (pip install nvidia-cublas-cu12, or the CUDA toolkit), or name the file or folder by " + EnvLibrary},
+		"install it (pip install nvidia-cublas-cu12, or the CUDA toolkit), or name the file or folder by --cuda-library or " + EnvLibrary},
 	LibNVRTC: {"an NVRTC", "nvrtc", []string{"libnvrtc.so.12", "libnvrtc.so.13"}, []string{"nvrtc64_120_0.dll", "nvrtc64_130_0.dll"}, "nvrtcVersion", ErrNoLibrary,
-		"install it (pip install nvidia-cuda-nvrtc-cu12, or the CUDA toolkit), or name the file or folder by " + EnvLibrary},
+		"install it (pip install nvidia-cuda-nvrtc-cu12, or the CUDA toolkit), or name the file or folder by --cuda-library or " + EnvLibrary},
 }
 
 // files returns the names that the library may have on this system, the one to try first first.

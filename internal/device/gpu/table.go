@@ -23,7 +23,7 @@ var ErrNotBuilt = errors.New("not built for CUDA")
 
 // Options says how to open a table; the zero value looks for everything where it usually lies.
 type Options struct {
-	// CublasLt is the file of libcublasLt or the folder that it lies in; "": searched for as (*cuda.Device).OpenLt does.
+	// CublasLt is the option of (*cuda.Device).OpenLt: a folder or a file, "" for none.
 	CublasLt string
 }
 
