@@ -22,6 +22,12 @@ import (
 func onGPU(t *testing.T) *cuda.Driver {
 	t.Helper()
 	drv, err := cuda.Load(cuda.Options{})
+	if err == nil {
+		var list []cuda.Info
+		if list, err = drv.Devices(); err == nil && len(list) == 0 {
+			err = cuda.ErrNoDevice
+		}
+	}
 	if errors.Is(err, cuda.ErrNoDriver) || errors.Is(err, cuda.ErrNoDevice) {
 		t.Skipf("no GPU here: %v", err)
 	}

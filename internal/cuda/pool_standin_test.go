@@ -27,11 +27,7 @@ func TestPoolTraffic(t *testing.T) {
 
 // TestCUDAPoolTraffic does the same on a GPU.
 func TestCUDAPoolTraffic(t *testing.T) {
-	drv, err := Load(Options{})
-	if err != nil {
-		t.Skipf("no GPU here: %v", err)
-	}
-	trafficOn(t, drv)
+	trafficOn(t, loadGPU(t))
 }
 
 func trafficOn(t *testing.T, drv *Driver) {

@@ -327,6 +327,12 @@ STANDIN_API int cublasLtMatmulAlgoGetHeuristic(void *h, void *desc, void *la, vo
 	int code = describe(&p, h, desc, la, lb, lc, ld, used);
 	if (code != SUCCESS)
 		STANDIN_END(code);
+	// The real library promises no algorithm for these, so that nobody may rely on one.
+	if (p.has_bias && !standin_number("anybias") && (p.m == 1 || p.n == 1 || (uintptr_t)p.bias % 16)) {
+		if (given)
+			*given = 0;
+		STANDIN_END(NOT_SUPPORTED);
+	}
 	if (!pref || asked < 1 || !results || !given) {
 		standin_violation("asked for %d algorithms to %p, their number to %p", asked, (void *)results, (void *)given);
 		STANDIN_END(INVALID_VALUE);

@@ -16,6 +16,19 @@ const unit = 0x1p-24
 // gamma returns γ_n.
 func gamma(n int) float64 { return float64(n) * unit / (1 - float64(n)*unit) }
 
+// terms returns as how many terms n products of a sum count. On a GPU's tensor cores a product of two BF16 is exact,
+// but sums are not rounded: they take L products at a time (4 and more, by the GPU), cut these and the sum so far to 24
+// bits below the largest of them, and cut what comes out. Each of these L + 1 cuts loses less than 2u·Σ|x·y|, so the
+// n/L steps, one of them not full, lose less than (n + n/L + 1)·2u·Σ|x·y|; the parts of a sum that was split, no more
+// than n/L, are added with a rounding each. With L = 4 that is 2.75n + 2, below 3n and the constant that is added for
+// each sum. (Fasi, Higham, Mikaitis and Pranesh, "Numerical behavior of NVIDIA tensor cores", 2021.)
+func (p *problem) terms(n int) int {
+	if p.half && p.tensorCores {
+		return 3 * n
+	}
+	return n
+}
+
 // functionError is what a vectorised exponential, erf or tanh may be off by, relative to the largest value that the
 // formula has around it: 16 roundings, of a polynomial of degree 5 to 8, its argument reduction and the last product.
 const functionError = 16 * unit

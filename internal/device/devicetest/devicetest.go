@@ -81,17 +81,23 @@ type suite struct {
 	random    int    // problems of a group, of random sizes; 0: the group's own
 	seed      uint64 // of the sizes
 
-	allocating bool // calls may allocate
+	allocating  bool // calls may allocate
+	tensorCores bool // see terms
 }
 
 // in returns what problems are made with in an arithmetic.
-func (s *suite) in(half bool) *suite { return &suite{half: half, random: s.random, seed: s.seed} }
+func (s *suite) in(half bool) *suite {
+	return &suite{half: half, random: s.random, seed: s.seed, tensorCores: s.tensorCores}
+}
 
 // problem is one call of one kernel.
 type problem struct {
-	name    string
-	half    bool // activations are BF16
-	random  rng.Stream
+	name   string
+	half   bool // activations are BF16
+	random rng.Stream
+
+	tensorCores bool // see terms
+
 	tensors []*tensor
 	header  *tensor // of pack
 	pack    kernel.Pack

@@ -23,7 +23,7 @@ const halfUnit = 0x1p-8
 // is in that arithmetic.
 func (s *suite) newProblem(name string) *problem {
 	p := newProblem(name)
-	p.half = s.half
+	p.half, p.tensorCores = s.half, s.tensorCores
 	return p
 }
 

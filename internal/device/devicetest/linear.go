@@ -101,7 +101,7 @@ func linearCases(t *testing.T, s *suite) {
 						sum += float64(b.f[o])
 						magnitude += abs(b.f[o])
 					}
-					z := gamma(p.in+4) * magnitude
+					z := gamma(p.terms(p.in)+4) * magnitude
 					if pre != nil {
 						pre.bound = append(pre.bound, z)
 					}
@@ -194,7 +194,7 @@ func (p *linear) gradBounds(dY, dX, dXAdd, dW, dB *tensor, beta [2]float32) {
 			sumX.add(i, abs(v), 0)
 		}
 	}
-	sumX.set(dX, p.out, 0)
-	sumW.set(dW, p.rows, beta[0])
+	sumX.set(dX, p.terms(p.out), 0)
+	sumW.set(dW, p.terms(p.rows), beta[0])
 	sumB.set(dB, p.rows, beta[1])
 }

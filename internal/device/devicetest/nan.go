@@ -45,7 +45,7 @@ func (s *suite) badRow(act kernel.Activation, bad float32) *problem {
 		for r := range rows {
 			for o := range out {
 				sum, magnitude := products(l.x.f[r*in:(r+1)*in], weights[o*in:(o+1)*in])
-				z := gamma(in+4) * magnitude
+				z := gamma(p.terms(in)+4) * magnitude
 				y.bound = append(y.bound, slopeLimit*z+activationError(act, sum))
 				if r == 2 && bad == bad && want.f32(y)[r*out+o] != want.f32(y)[r*out+o] {
 					y.bound[r*out+o] = math.Inf(1)

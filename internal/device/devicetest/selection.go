@@ -19,6 +19,8 @@ type Selection struct {
 	Seed   uint64
 	// Allocating lets calls allocate: for families that use sync.Pool, under the race detector, which makes it forget.
 	Allocating bool
+	// TensorCores is for families that multiply BF16 on those of a GPU, which cut sums where others round them.
+	TensorCores bool
 }
 
 // Groups returns the names of the groups of the suite, those with BF16 activations when half.
@@ -42,6 +44,7 @@ func (c Selection) Run(t *testing.T, open Open) {
 	}
 	s := newSuite(t, open)
 	s.half, s.every, s.random, s.seed, s.allocating = c.Half, c.every(), c.Random, c.Seed, c.Allocating
+	s.tensorCores = c.TensorCores
 	for _, g := range groups {
 		if g.in(c.Half) && (len(c.Groups) == 0 || slices.Contains(c.Groups, g.name)) {
 			t.Run(g.name, func(t *testing.T) { g.run(t, s) })

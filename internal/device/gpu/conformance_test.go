@@ -53,7 +53,7 @@ func (m *machine) conformance(t *testing.T, c devicetest.Selection) {
 func (m *machine) some(t *testing.T, c devicetest.Selection, wanted func(group string) bool) {
 	for _, half := range []bool{false, true} {
 		t.Run(map[bool]string{false: "f32", true: "bf16"}[half], func(t *testing.T) {
-			c.Half, c.Allocating = half, raceDetector
+			c.Half, c.Allocating, c.TensorCores = half, raceDetector, m.standin == nil
 			c.Groups = slices.DeleteFunc(built(t, m.table, half), func(name string) bool { return !wanted(name) })
 			c.Run(t, m.family(t))
 		})
@@ -88,7 +88,8 @@ func (m *machine) shapes(t *testing.T, n int) {
 	for _, half := range []bool{false, true} {
 		t.Run(map[bool]string{false: "f32", true: "bf16"}[half], func(t *testing.T) {
 			groups := slices.DeleteFunc(built(t, m.table, half), func(name string) bool { return !slices.Contains(drawn, name) })
-			c := devicetest.Selection{Half: half, Groups: groups, Every: 1, Random: (n/2 + len(groups) - 1) / len(groups), Seed: 20_261_122, Allocating: raceDetector}
+			c := devicetest.Selection{Half: half, Groups: groups, Every: 1, Random: (n/2 + len(groups) - 1) / len(groups), Seed: 20_261_122,
+				Allocating: raceDetector, TensorCores: m.standin == nil}
 			c.Run(t, m.family(t))
 		})
 	}

@@ -16,7 +16,8 @@ import (
 //	behind   bias, activation and the one rounding of the result, from the float32 sums
 //
 // The product writes float32 where anything follows: cublasLt's own bias is BF16 where its result is, and its GELU is the
-// tanh form, so neither gives our results. That costs one write and one read of 4 bytes an element.
+// tanh form, so neither gives our results. That costs one write and one read of 4 bytes an element. A bias alone is
+// cublasLt's, but for the products that its documentation does not promise that to (addsBias).
 //
 // The functions of activations are CUDA's float32 ones (erff, expf, tanhf, log1pf), within the 16 roundings that the suite
 // allows; the reference has float64.
@@ -52,6 +53,11 @@ func ltType(d kernel.DType) cuda.Type {
 	return cuda.F32
 }
 
+// addsBias reports whether a product of n rows and out columns may have cublasLt add its float32 bias. Epilogues have
+// vector loads, which fault, and take the device with them, where an address is not a multiple of their 16 bytes; and
+// products of one row or column may be handed to kernels of matrix times vector, which have no epilogue.
+func addsBias(bias cuda.Ptr, n, out int) bool { return bias%16 == 0 && n > 1 && out > 1 }
+
 // rounds reports whether x has to be copied before it is a factor.
 func rounds(x, factor kernel.DType, drop kernel.Dropout) bool { return drop.On() || x != factor }
 
@@ -70,7 +76,8 @@ func (t *Table) Linear(on kernel.Stream, a *kernel.LinearArgs) {
 
 	copies := rounds(a.X.DType, of, a.Drop)
 	weights := of == kernel.BF16 && a.Packed.Absent()
-	plain := a.Act == kernel.Linear && pre == 0 && (bias == 0 || to == kernel.F32) // the product is the result
+	// The product is the result.
+	plain := a.Act == kernel.Linear && pre == 0 && (bias == 0 || to == kernel.F32 && addsBias(bias, a.N, a.Out))
 	var copyBytes, weightBytes, sumBytes int
 	if copies {
 		copyBytes = a.N * a.In * of.Size()

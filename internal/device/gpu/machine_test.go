@@ -54,16 +54,24 @@ func onGPU(t testing.TB) *machine { return onGPUWith(t, 0) }
 func onGPUWith(t testing.TB, limit int64) *machine {
 	t.Helper()
 	driver, err := cuda.Load(cuda.Options{})
-	if errors.Is(err, cuda.ErrNoDriver) {
-		t.Skipf("no GPU here: %v", err)
+	if err == nil {
+		var devices []cuda.Info
+		if devices, err = driver.Devices(); err == nil && len(devices) == 0 {
+			err = cuda.ErrNoDevice
+		}
 	}
-	if err != nil {
+	switch {
+	case absent(err):
+		t.Skipf("no GPU here: %v", err)
+	case err != nil:
 		t.Fatal(err)
 	}
-	if devices, err := driver.Devices(); err != nil || len(devices) == 0 {
-		t.Skipf("no GPU here: %d devices, %v", len(devices), err)
-	}
 	return new(machine).open(t, driver, 0, Options{}, cuda.DeviceOptions{MemoryLimit: limit})
+}
+
+// absent says whether an error means that there is no GPU; any other is one of a GPU that does not work.
+func absent(err error) bool {
+	return errors.Is(err, cuda.ErrNoDriver) || errors.Is(err, cuda.ErrNoDevice)
 }
 
 // open opens device and table; both are closed at the end of the test, and must close without an error.
