@@ -12,6 +12,24 @@ import (
 	"github.com/secencoder/secencoder/internal/cuda/standin"
 )
 
+// The tests of a GPU skip where there is none, and fail where there is one that does not work.
+func TestSkippedOnlyWithoutGPU(t *testing.T) {
+	lib := standin.Build(t)
+	for _, c := range []struct{ settings, want string }{
+		{"devices=0", "SKIP"}, {"fail=cuInit:1:100", "SKIP"}, {"fail=cuDeviceGetCount:1:100", "SKIP"},
+		{"fail=cuInit:1:999", "FAIL"}, {"fail=cuDeviceGetCount:1:999", "FAIL"},
+	} {
+		for _, name := range []string{"TestCUDADriver", "TestCUDADeviceLost", "TestCUDAPoolTraffic", "TestCUDALtProducts", "TestCUDALtBias"} {
+			cmd := exec.Command(os.Args[0], "-test.run=^"+name+"$", "-test.v")
+			cmd.Env = append(os.Environ(), "SECENCODER_CUDA_LIB="+lib.Path(), "STANDIN="+c.settings)
+			out, err := cmd.CombinedOutput()
+			if !strings.Contains(string(out), "--- "+c.want+": "+name) || (err != nil) != (c.want == "FAIL") {
+				t.Errorf("%s with %s: %v, want %s:\n%s", name, c.settings, err, c.want, out)
+			}
+		}
+	}
+}
+
 // A fault in a kernel: everything returns the first error at once, and Close gives back what can be given back. It runs
 // in a process of its own, because on a GPU nothing else of the process may be trusted after it.
 func TestCUDADeviceLost(t *testing.T) {

@@ -35,6 +35,21 @@ func count(t testing.TB, variable string, usual int) int {
 	return n
 }
 
+// The tests of a GPU skip where there is none, and fail where there is one that does not work.
+func TestSkippedOnlyWithoutGPU(t *testing.T) {
+	library := standin.Build(t)
+	for settings, want := range map[string]string{
+		"devices=0": "SKIP", "fail=cuInit:1:100": "SKIP", "fail=cuInit:1:999": "FAIL", "fail=cuDeviceGetCount:1:999": "FAIL",
+	} {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestCUDANotBuilt$", "-test.v")
+		cmd.Env = append(os.Environ(), cuda.EnvLibrary+"="+library.Path(), "STANDIN="+settings)
+		out, err := cmd.CombinedOutput()
+		if !strings.Contains(string(out), "--- "+want+": TestCUDANotBuilt") || (err != nil) != (want == "FAIL") {
+			t.Errorf("with %s: %v, want %s:\n%s", settings, err, want, out)
+		}
+	}
+}
+
 // TestCUDASameBits says what the program leaves, so that two processes, today and tomorrow, can be compared.
 func TestCUDASameBits(t *testing.T) { onGPU(t).sayBits(t, 3, 60) }
 
