@@ -11,6 +11,7 @@ import (
 
 // machine is a device with a table: the stand-in, which runs everywhere where a C++ compiler is, or a GPU.
 type machine struct {
+	driver  *cuda.Driver
 	device  *cuda.Device
 	table   *Table
 	standin *standin.Library // nil on a GPU
@@ -69,6 +70,20 @@ func onGPUWith(t testing.TB, limit int64) *machine {
 	return new(machine).open(t, driver, 0, Options{}, cuda.DeviceOptions{MemoryLimit: limit})
 }
 
+// free returns what the driver says of the device's memory now: how much is free, and how much there is.
+func (m *machine) free(t testing.TB) (free, total int64) {
+	t.Helper()
+	list, err := m.driver.Devices()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := list[m.device.Info().Index]
+	if d.Err != nil {
+		t.Fatal(d.Err)
+	}
+	return d.Free, d.Total
+}
+
 // absent says whether an error means that there is no GPU; any other is one of a GPU that does not work.
 func absent(err error) bool {
 	return errors.Is(err, cuda.ErrNoDriver) || errors.Is(err, cuda.ErrNoDevice)
@@ -78,6 +93,7 @@ func absent(err error) bool {
 func (m *machine) open(t testing.TB, driver *cuda.Driver, index int, o Options, limits cuda.DeviceOptions) *machine {
 	t.Helper()
 	var err error
+	m.driver = driver
 	if m.device, err = driver.Open(index, limits); err != nil {
 		t.Fatal(err)
 	}
