@@ -116,6 +116,7 @@ type gpuCase struct {
 	name, unit string
 	work       float64 // in GFLOP or MB, of a call
 	peak       string  // what bounds it
+	apart      bool    // its share of the peak is not among those that are summed up
 	call       func() error
 	repeat     int   // calls between two events
 	times      times // seconds of a call
@@ -393,7 +394,7 @@ func (b *gpuBench) result() *Result {
 		switch {
 		case c.peak == PeakHalfProduct:
 			flop, flopSeconds = flop+c.work, flopSeconds+c.times.median()
-		case c.peak == PeakDeviceCopy:
+		case c.peak == PeakDeviceCopy && !c.apart:
 			moved, bests = moved+c.work, bests+c.times.best()
 			could += c.work / *s.MedianShare
 		}

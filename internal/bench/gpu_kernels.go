@@ -131,10 +131,13 @@ func (k *kernelCases) ids(T int) (_ kernel.Buf, rows int) {
 func (b *gpuBench) kernelCases(read, written *parts, dry bool) ([]*gpuCase, error) {
 	k := &kernelCases{gpuBench: b, read: read, written: written, dry: dry, mp: b.dev.Info().Multiprocessors}
 	k.converts()
+	for _, t := range [][2]kernel.DType{{kernel.F32, kernel.F32}, {kernel.F32, kernel.BF16}, {kernel.BF16, kernel.BF16}} {
+		k.activations(t[0], t[1])
+		k.drops(t[0], t[1])
+	}
+	k.masks()
 	for _, of := range []kernel.DType{kernel.F32, kernel.BF16} {
 		k.norms(of)
-		k.activations(of)
-		k.drops(of)
 		k.embeds(of)
 		k.gathers(of)
 		k.pools(of)
@@ -157,6 +160,7 @@ func (k *kernelCases) direct(name, entry string, bytes int, g kernels.Geometry, 
 	})
 }
 
+// converts are conversions, and the scaling of a gradient that is added to.
 func (k *kernelCases) converts() {
 	n := k.rows(6) // elements here
 	for _, types := range [][2]kernel.DType{{kernel.F32, kernel.BF16}, {kernel.BF16, kernel.F32}} {
@@ -164,6 +168,10 @@ func (k *kernelCases) converts() {
 		x, out := k.in(types[0], n), k.out(types[1], n)
 		k.direct(name, name, 6*n, kernels.Elements(n, k.mp), func(l *cuda.Launch) { l.Ptr(ptr(x)).Ptr(ptr(out)).I64(int64(n)) })
 	}
+	n = k.rows(8)
+	d := k.out(kernel.F32, n)
+	const beta = -1 // the values stay as large as they are
+	k.direct("scale f32", "scale_f32", 8*n, kernels.Elements(n, k.mp), func(l *cuda.Launch) { l.Ptr(ptr(d)).I64(int64(n)).F32(beta) })
 }
 
 func (k *kernelCases) norms(of kernel.DType) {
@@ -192,18 +200,26 @@ func (k *kernelCases) norms(of kernel.DType) {
 	k.memory(fmt.Sprintf("add_norm_grad %v", of), N*(5*s*W+8), func() error { k.table.AddNormGrad(k.on, &ag); return nil })
 }
 
-// activations are bias and GELU behind the float32 sums of a product, and the gradient with its column sums.
-func (k *kernelCases) activations(of kernel.DType) {
-	W, s := k.I, of.Size()
-	N := k.rows((4 + 2*s) * W)
-	h, z, bias, out, pre := k.header(N, 7), k.in(kernel.F32, N*W), k.in(kernel.F32, W), k.out(of, N*W), k.out(of, N*W)
-	k.direct(fmt.Sprintf("bias_gelu %v", of), fmt.Sprintf("bias_act_f32_%v", of), N*(4+2*s)*W, kernels.Tiles(N, W, k.mp), func(l *cuda.Launch) {
+// between names a case by what comes in and what goes out.
+func between(name string, from, to kernel.DType) string {
+	if from == to {
+		return fmt.Sprintf("%s %v", name, to)
+	}
+	return fmt.Sprintf("%s %v to %v", name, from, to)
+}
+
+// activations are bias and GELU behind a product, whose sums are float32 in layers, and the gradient with its column sums.
+func (k *kernelCases) activations(from, to kernel.DType) {
+	W, in, s := k.I, from.Size(), to.Size()
+	N := k.rows((in + 2*s) * W)
+	h, z, bias, out, pre := k.header(N, 7), k.in(from, N*W), k.in(kernel.F32, W), k.out(to, N*W), k.out(to, N*W)
+	k.direct(between("bias_gelu", from, to), fmt.Sprintf("bias_act_%v_%v", from, to), N*(in+2*s)*W, kernels.Tiles(N, W, k.mp), func(l *cuda.Launch) {
 		shapeOf(l.Ptr(ptr(h)).Ptr(ptr(z)).Ptr(ptr(bias)).Ptr(ptr(out)).Ptr(ptr(pre)), N, W).I32(int32(kernel.Gelu))
 	})
-	M := k.rows(3 * s * W)
-	h, dY, preM, dZ := k.header(M, 7), k.in(of, M*W), k.in(of, M*W), k.out(of, M*W)
+	M := k.rows((2*in + s) * W)
+	h, dY, preM, dZ := k.header(M, 7), k.in(from, M*W), k.in(from, M*W), k.out(to, M*W)
 	partial := k.out(kernel.F32, W*max(1, kernels.Chunks(M, kernels.SumRows)))
-	k.direct(fmt.Sprintf("gelu_grad %v", of), fmt.Sprintf("act_grad_%v_%v", of, of), M*3*s*W, kernels.TileChunks(M, W), func(l *cuda.Launch) {
+	k.direct(between("gelu_grad", from, to), fmt.Sprintf("act_grad_%v_%v", from, to), M*(2*in+s)*W, kernels.TileChunks(M, W), func(l *cuda.Launch) {
 		shapeOf(l.Ptr(ptr(h)).Ptr(ptr(dY)).Ptr(ptr(preM)).Ptr(ptr(dZ)).Ptr(ptr(partial)), M, W).I32(int32(kernel.Gelu))
 	})
 }
@@ -213,14 +229,26 @@ func shapeOf(l *cuda.Launch, N, W int) *cuda.Launch {
 	return l.I32(int32(N)).I32(int32(kernel.RowsTokens)).I32(int32(N)).I32(int32(W))
 }
 
-func (k *kernelCases) drops(of kernel.DType) {
-	W, s := k.E, of.Size()
+func (k *kernelCases) drops(from, to kernel.DType) {
+	W, bytes := k.E, from.Size()+to.Size()
 	drop := kernel.Dropout{P: 0.1, Site: 2}
-	N := k.rows(2 * s * W)
-	h, x, out := k.header(N, 7), k.in(of, N*W), k.out(of, N*W)
-	k.direct(fmt.Sprintf("dropout %v", of), fmt.Sprintf("dropout_%v_%v", of, of), N*2*s*W, kernels.Tiles(N, W, k.mp), func(l *cuda.Launch) {
+	N := k.rows(bytes * W)
+	h, x, out := k.header(N, 7), k.in(from, N*W), k.out(to, N*W)
+	k.direct(between("dropout", from, to), fmt.Sprintf("dropout_%v_%v", from, to), N*bytes*W, kernels.Tiles(N, W, k.mp), func(l *cuda.Launch) {
 		shapeOf(l.Ptr(ptr(h)).Ptr(ptr(x)).Ptr(0).Ptr(ptr(out)), N, W).U32(drop.Site).U32(drop.Threshold()).F32(drop.Scale())
 	})
+}
+
+// masks is a dropout whose elements are single bytes: the cost of Philox, which no memory hides. It does not count as a
+// kernel that memory bounds.
+func (k *kernelCases) masks() {
+	W, drop := k.E, kernel.Dropout{P: 0.1, Site: 2}
+	N := k.rows(W)
+	h, mask := k.header(N, 7), k.out(kernel.I16, (N*W+1)/2)
+	k.direct("dropout_mask", "dropout_mask", N*W, kernels.Tiles(N, W, k.mp), func(l *cuda.Launch) {
+		shapeOf(l.Ptr(ptr(h)).Ptr(ptr(mask)), N, W).U32(drop.Site).U32(drop.Threshold())
+	})
+	k.list[len(k.list)-1].apart = true
 }
 
 func (k *kernelCases) embeds(of kernel.DType) {

@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/secencoder/secencoder/internal/cuda"
+	"github.com/secencoder/secencoder/internal/cuda/kernels"
 	"github.com/secencoder/secencoder/internal/cuda/kernels/shim"
 	"github.com/secencoder/secencoder/internal/cuda/standin"
 )
@@ -48,9 +50,9 @@ func TestGPUOnStandin(t *testing.T) {
 		}
 		seen = append(seen, s.Case)
 	}
-	// Every kernel of the image is launched by some case, but for what other kernels stand for.
 	for _, want := range []string{"convert_f32_bf16", "convert_bf16_f32", "layer_norm f32", "layer_norm bf16", "layer_norm_grad f32", "add_norm bf16",
-		"add_norm_grad bf16", "bias_gelu f32", "bias_gelu bf16", "gelu_grad bf16", "dropout bf16", "embed f32", "embed_grad bf16", "gather bf16",
+		"add_norm_grad bf16", "scale f32", "bias_gelu f32", "bias_gelu f32 to bf16",
+		"gelu_grad bf16", "dropout bf16", "dropout f32 to bf16", "dropout_mask", "embed f32", "embed_grad bf16", "gather bf16",
 		"gather_grad f32", "pool bf16", "pool_grad f32", "add f32", "adamw", "sum_squares", "y 16x128x384 bf16", "dx 16x128x512 f32", "dw 16x512x128 bf16",
 		"linear with gelu 16x128x512 bf16", "linear_grad with gelu 16x128x512 f32", "launch from Go"} {
 		if !slices.Contains(seen, want) {
@@ -66,6 +68,15 @@ func TestGPUOnStandin(t *testing.T) {
 	}
 	if want := []string{"device copy GB/s", "host to device GB/s", "device to host GB/s", "bf16 product GFLOP/s", "f32 product GFLOP/s"}; !slices.Equal(peaks, want) {
 		t.Errorf("%q", peaks)
+	}
+	var moved, seconds float64
+	for _, s := range r.Slices {
+		if s.Unit == "mb_per_second" && s.Case != "dropout_mask" {
+			moved, seconds = moved+s.Best*s.BestSeconds, seconds+s.BestSeconds
+		}
+	}
+	if want := moved / seconds / (1e3 * r.Machine.Peaks[0].Best); math.Abs(*r.ShareOfPeak-want) > 1e-9*want {
+		t.Errorf("the kernels that memory bounds have a share of %v of the copy's rate, want %v", *r.ShareOfPeak, want)
 	}
 	if g := r.Machine.GPU; g == nil || g.Name == "" || g.MemoryBytes <= 0 || g.Multiprocessors <= 0 || !strings.HasPrefix(g.Driver, lib.Path()) || g.CublasLt == "" {
 		t.Errorf("%+v", g)
@@ -128,15 +139,19 @@ func TestGPUWork(t *testing.T) {
 	const call, W, I = 24 << 10, 128, 512 // bytes of a call, widths of tiny
 	least := func(bytes int) int { return max(8, call/bytes) }
 	want := map[string]float64{
-		"convert_f32_bf16":  6 * (call / 6),                                                             // 4 read, 2 written
-		"convert_bf16_f32":  6 * (call / 6),                                                             //
-		"layer_norm f32":    float64(least(2*4*W+8) * (2*4*W + 8)),                                      // x, out, two statistics
-		"add_norm bf16":     float64(least(3*2*W+8) * (3*2*W + 8)),                                      // x, residual, out, two statistics
-		"bias_gelu bf16":    float64(least((4+2+2)*I) * (4 + 2 + 2) * I),                                // sums in float32, out, pre
-		"gather f32":        float64(least(2*4*W) * 2 * 4 * W),                                          //
-		"adamw":             28 * (call / 28),                                                           // w, m, v read and written, g read
-		"sum_squares":       4 * (call / 4),                                                             //
-		"y 16x128x384 bf16": 2 * 16 * 128 * 384 * 1e-3, "dw 16x512x128 bf16": 2 * 16 * 128 * 512 * 1e-3, // a multiplication and an addition; GFLOP·1e6
+		"convert_f32_bf16":      6 * (call / 6),                              // 4 read, 2 written
+		"convert_bf16_f32":      6 * (call / 6),                              //
+		"layer_norm f32":        float64(least(2*4*W+8) * (2*4*W + 8)),       // x, out, two statistics
+		"add_norm bf16":         float64(least(3*2*W+8) * (3*2*W + 8)),       // x, residual, out, two statistics
+		"bias_gelu f32 to bf16": float64(least((4+2+2)*I) * (4 + 2 + 2) * I), // sums in float32, out, pre
+		"gelu_grad f32 to bf16": float64(least((4+4+2)*I) * (4 + 4 + 2) * I), // dy and pre in float32, dz
+		"dropout f32 to bf16":   float64(least((4+2)*W) * (4 + 2) * W),
+		"dropout_mask":          float64(least(W) * W),
+		"scale f32":             8 * (call / 8),
+		"gather f32":            float64(least(2*4*W) * 2 * 4 * W),                                          //
+		"adamw":                 28 * (call / 28),                                                           // w, m, v read and written, g read
+		"sum_squares":           4 * (call / 4),                                                             //
+		"y 16x128x384 bf16":     2 * 16 * 128 * 384 * 1e-3, "dw 16x512x128 bf16": 2 * 16 * 128 * 512 * 1e-3, // a multiplication and an addition; GFLOP·1e6
 	}
 	for _, c := range b.cases {
 		if n, ok := want[c.name]; ok {
@@ -148,6 +163,51 @@ func TestGPUWork(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("no case of %v", want)
+	}
+}
+
+// TestGPUCasesOfKernels: every kernel of the image is launched by a case.
+func TestGPUCasesOfKernels(t *testing.T) {
+	lib := onStandin(t)
+	driver, err := cuda.Load(cuda.Options{Library: lib.Path()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev, err := driver.Open(0, cuda.DeviceOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := newGPUBench(driver, dev, little())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := cuda.Join(b.close(), dev.Close()); err != nil {
+			t.Error(err)
+		}
+	}()
+	lib.Launched()            // while the bench was made
+	cases := map[string]int{} // by kernel
+	for _, c := range b.cases {
+		if err := cuda.Join(c.call(), b.table.Sync(b.on)); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range lib.Launched() {
+			cases[name]++
+		}
+	}
+	image, err := kernels.PTX(8, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := regexp.MustCompile(`\.entry (\w+)`).FindAllSubmatch(image, -1)
+	for _, e := range entries {
+		if name := string(e[1]); cases[name] == 0 {
+			t.Errorf("no case launches %s", name)
+		}
+	}
+	if len(entries) < 42 || len(cases) > len(entries) {
+		t.Errorf("%d kernels in the image, %d launched", len(entries), len(cases))
 	}
 }
 

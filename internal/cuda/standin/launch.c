@@ -146,6 +146,20 @@ static int check(struct function *f, const unsigned *grid, const unsigned *block
 	return OK;
 }
 
+// The names of the kernels that were launched, once each.
+static struct {
+	char name[100][256];
+	int count;
+} launched;
+
+static void note_launched(const char *name) {
+	for (int i = 0; i < launched.count; i++)
+		if (strcmp(launched.name[i], name) == 0)
+			return;
+	if (launched.count < 100)
+		snprintf(launched.name[launched.count++], sizeof launched.name[0], "%s", name);
+}
+
 STANDIN_API int cuLaunchKernel(handle function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
 	unsigned shared, handle stream, void **parameters, void **extra) {
 	if (set.null) { // the cost of the caller's side alone
@@ -190,6 +204,7 @@ STANDIN_API int cuLaunchKernel(handle function, unsigned gx, unsigned gy, unsign
 			memcpy((char *)w->staged + f->offsets[i], parameters[i], f->sizes[i]);
 	}
 	last.count++;
+	note_launched(f->name);
 	if (set.strict) {
 		memcpy(last.name, f->name, sizeof last.name);
 		memcpy(last.grid, grid, sizeof grid);
@@ -221,5 +236,15 @@ STANDIN_API long standin_last(char *out, long room) {
 		for (unsigned k = 0; k < last.sizes[i]; k++)
 			at += snprintf(out + at, at < room ? room - at : 0, "%02x", last.blob[o++]);
 	}
+	return at;
+}
+
+// standin_launched writes and forgets the names of the kernels that were launched since the last call, a line each.
+STANDIN_API long standin_launched(char *out, long room) {
+	long at = 0;
+	for (int i = 0; i < launched.count; i++)
+		at += snprintf(out + at, at < room ? room - at : 0, "%s\n", launched.name[i]);
+	if (at < room)
+		launched.count = 0;
 	return at;
 }
