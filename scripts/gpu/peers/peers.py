@@ -1,6 +1,6 @@
 """What other programs reach on this GPU with the encoder's work: a record of JSON lines, and a page of tables from it.
 
-    python3 peers.py fetch                              here, once: the pinned wheels, into wheels/
+    python3 peers.py fetch                              here, once: the pinned wheels, into wheels/ (--torch: PyTorch too)
     python3 peers.py plan                               the groups, and what of them is done
     python3 peers.py run --out OUT [--groups check,...] on the GPU's machine, again and again until nothing is left
     python3 peers.py report --out OUT --page PAGE.md    the page of the record
@@ -392,14 +392,20 @@ def unpack(o):
 
 def fetch(o):
     o.wheels.mkdir(exist_ok=True)
-    done = subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes",
-                           "-r", str(HERE / "requirements.txt"), "-d", str(o.wheels)])
-    if done.returncode:
-        sys.exit(f"peers.py: pip download ended with {done.returncode}")
+
+    def download(*args):
+        done = subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "-d", str(o.wheels), *args])
+        if done.returncode:
+            sys.exit(f"peers.py: pip download ended with {done.returncode}")
+
+    download("--no-deps", "--require-hashes", "-r", str(HERE / "requirements.txt"))
+    if o.torch:
+        download("--python-version", o.python, "-r", str(HERE / "requirements-torch.txt"))
     missing = set(pins()) - {p.name for p in o.wheels.iterdir()}
     if missing:
         sys.exit(f"peers.py: pip brought no {', '.join(sorted(missing))}")
-    print(f"{len(pins())} wheels in {o.wheels}")
+    wheels = list(o.wheels.glob("*.whl"))
+    print(f"{len(wheels)} wheels in {o.wheels}, {sum(w.stat().st_size for w in wheels) / 1e6:,.1f} MB")
 
 
 def commit():
@@ -429,6 +435,8 @@ def about(o):
     try:
         return w.answer(time.monotonic() + 60 * o.minutes)
     except Refused as e:
+        if e.answer.get("missing"):
+            sys.exit(f"peers.py: {e}")
         sys.exit(f"peers.py: {e}; this needs a GPU that PyTorch sees, and what requirements-torch.txt names" if o.device == "cuda"
                  else f"peers.py: {e}; this needs what requirements-torch.txt names")
     except Late:
@@ -531,6 +539,9 @@ def main():
             s.add_argument("--wheels", type=Path, default=HERE / "wheels")
         if name != "fetch":
             s.add_argument("--out", type=Path, default=Path("out/gpu-peers"))
+        if name == "fetch":
+            s.add_argument("--torch", action="store_true", help="also what requirements-torch.txt names, and what that needs: gigabytes")
+            s.add_argument("--python", default="3.12", help="version of the GPU machine's Python, for --torch")
         if name in ("plan", "run"):
             s.add_argument("--rounds", type=int, default=5)
             s.add_argument("--toy", action="store_true", help="a tiny model in the place of each, to try the scripts")

@@ -125,6 +125,22 @@ class Folder(unittest.TestCase):
         path = self.out / peers.RECORD
         return [l for l in (path.read_text().splitlines() if path.exists() else []) if l.startswith(f'{{"kind": "{kind}"')]
 
+    def test_without_pytorch(self):
+        """One sentence that says what is missing and how it is brought, from the worker that measures and from peers.py."""
+        (self.here / "worker.py").write_bytes((peers.HERE / "worker.py").read_bytes())
+        python = self.here / "python"
+        python.write_text(f"#!/bin/sh\nexec {sys.executable} -S \"$@\"\n")  # no site-packages
+        python.chmod(0o755)
+        done = subprocess.run([str(python), "worker.py", "train", "--device", "cuda"], cwd=self.here, capture_output=True, text=True, input="")
+        answer = json.loads(done.stdout)
+        self.assertEqual((done.returncode, done.stderr, answer["missing"]), (0, "", ["torch", "transformers", "triton"]))
+        self.assertIn("has no torch and no transformers and no triton; `python3 peers.py fetch --torch`", answer["error"])
+        (self.here / "peers.py").write_text((self.here / "peers.py").read_text().replace("sys.executable, str(HERE / \"worker", f"{str(python)!r}, str(HERE / \"worker"))
+        done = subprocess.run(self.command("run", "--device", "cpu", "--toy"), capture_output=True, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, r"^peers.py: \S+ has no torch and no transformers; [^\n]*requirements-torch.txt` installs them from there\n$")
+        self.assertEqual(self.record().lines, [])
+
     def test_refusals(self):
         self.run_peers("--groups", "peaks")
         for args, text in ((["--device", "cuda", "--toy"], "begun with device"), (["--device", "cpu"], "begun with toy"),

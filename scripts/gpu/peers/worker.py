@@ -14,6 +14,7 @@ and the answers. {"error": ...} answers what did not run, with "out_of_memory" w
 import argparse
 import contextlib
 import gc
+import importlib.util
 import json
 import os
 import sys
@@ -574,6 +575,14 @@ def peaks(a, m, request):
     return out
 
 
+def missing(a):
+    """The packages that this Python does not have and the variant needs."""
+    names = ["torch", "transformers"]
+    if a.device == "cuda" or a.variant.name == "flashdeberta":
+        names.append("triton")
+    return [n for n in names if importlib.util.find_spec(n) is None]
+
+
 def versions():
     import importlib.metadata as meta
 
@@ -615,6 +624,12 @@ def main():
     def tell(document):
         print(json.dumps(document), file=out, flush=True)
 
+    absent = missing(a)
+    if absent:
+        tell(dict(error=f"{sys.executable} has no {' and no '.join(absent)}; `python3 peers.py fetch --torch`, on a machine that reaches "
+                        "PyPI, brings them into wheels/, and `python3 -m pip install --no-index --find-links wheels -r requirements-torch.txt` "
+                        "installs them from there", out_of_memory=False, missing=absent))
+        return
     try:
         if a.device == "cpu" and a.variant.name == "flashdeberta":
             variants.interpret()
