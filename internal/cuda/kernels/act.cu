@@ -1,13 +1,18 @@
-// What stands beside the matrix products of a linear layer: bias + activation (kernel.Linear), dY * act'(pre) with the sums
-// of the bias's gradient (kernel.LinearGrad).
+// What stands beside the matrix products of a linear layer: bias + activation (kernel.Linear), dY * act'(pre) with the
+// sums of the bias's gradient (kernel.LinearGrad).
 //
-// Bytes an element, float32: bias_act 8, with pre 12; from float32 to BF16 6 and 8; act_grad 12, with BF16 6. Gelu is 41
-// instructions of PTX, most of them erff, and its derivative 62: memory bounds the ways that move 8 bytes or more on a large
-// GPU, those instructions the ways from BF16 to BF16. The column sums are made while dZ is, so that nothing is read twice;
-// they cost 8 bytes for 64 elements.
+// Bytes an element, float32: bias_act 8, with pre 12; from float32 to BF16 6 and 8; act_grad 12, with BF16 6. Gelu is
+// 41 instructions of PTX, most of them erff, and its derivative 62: memory bounds the ways that move 8 bytes or more on
+// a large GPU, those instructions the ways from BF16 to BF16. The column sums are made while dZ is, so that nothing is
+// read twice; they cost 8 bytes for 64 elements.
 //
-// A block is 32 x 8 threads, each with eight columns of every eighth row. The sum of a column over a chunk of 64 rows: a
-// thread adds its eight rows in order, then the eight threads of the column are added in order.
+// A block is 32 x 8 threads, each with eight columns of every eighth row. The sum of a column over a chunk of 64 rows:
+// a thread adds its eight rows in order, then the eight threads of the column are added in order.
+//
+// Given up by count, nothing was timed: eight neighbouring float32 in one thread (common.cuh says why). Ruled out: the
+// column sums in a kernel of their own, which would read once more what this one has in registers; bias and GELU as
+// epilogues of cublasLt, which would save a write and a read of 4 bytes, but GELU is the tanh form there, and the bias
+// BF16 where the result is.
 #include "activation.cuh"
 
 template <class I, class O>

@@ -24,8 +24,8 @@ INLINE u32 narrow(float x) {
 	return (b + 0x7fffu + (b >> 16 & 1u)) >> 16;
 }
 
-// narrow2 rounds two values for arithmetic, where NaN is NaN: the processor's own conversion, one instruction instead of a
-// dozen.
+// narrow2 rounds two values for arithmetic, where NaN is NaN: the processor's own conversion, one instruction instead
+// of a dozen.
 INLINE u32 narrow2(float low, float high) {
 #ifdef __CUDA_ARCH__
 	u32 both;
@@ -43,9 +43,9 @@ INLINE void write(bf16* p, float x) { p->bits = (unsigned short)narrow(x); }
 
 INLINE bool aligned(const void* p) { return ((u64)p & 15u) == 0; }
 
-// Columns is the eight columns of a row that belong to a thread: two groups of four. A warp reads and writes whole runs of
-// memory with 16 bytes a thread: with BF16 the groups are neighbours, with float32 they lie 128 columns apart, for else
-// each access would leave out every other half of a 32-byte sector, and each sector would be written twice.
+// Columns is the eight columns of a row that belong to a thread: two groups of four. A warp reads and writes whole runs
+// of memory with 16 bytes a thread: with BF16 the groups are neighbours, with float32 they lie 128 columns apart, for
+// else each access would leave out every other half of a 32-byte sector, and each sector would be written twice.
 struct Columns {
 	int a, b;     // first column of each group
 	bool vectors; // rows start on 16 bytes in all operands
@@ -66,8 +66,8 @@ template <class T> INLINE Columns columnsOf(int base, int lane, int W, bool vect
 	return c;
 }
 
-// columnsOf with WHOLE is for rows of whole runs of 256 columns that start on 16 bytes: the compiler then knows that every
-// access is one of 16 bytes, for no column is beyond the largest number.
+// columnsOf with WHOLE is for rows of whole runs of 256 columns that start on 16 bytes: the compiler then knows that
+// every access is one of 16 bytes, for no column is beyond the largest number.
 template <class T, bool WHOLE> INLINE Columns columnsOf(int base, int lane, int W, bool vectors) {
 	return WHOLE ? columnsOf<T>(base, lane, 0x7fffffff, true) : columnsOf<T>(base, lane, W, vectors);
 }

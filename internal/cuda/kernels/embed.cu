@@ -1,7 +1,7 @@
 // Embeddings: rows of tables added up (kernel.Embed), and the gradient that adds rows into tables (EmbedGrad).
 //
-// embed reads the rows of up to three float32 tables and writes one row: 4 bytes an element for each table and 4 (BF16: 2)
-// for the result; each addition is rounded, so that families agree bit for bit.
+// embed reads the rows of up to three float32 tables and writes one row: 4 bytes an element for each table and 4 (BF16:
+// 2) for the result; each addition is rounded, so that families agree bit for bit.
 //
 // The gradient has to add equal ids in a fixed order without atomics, and one id may be a fifth of all tokens (a
 // delimiter, [MASK]), so that "one block for each id" would wait for one block. Instead the tokens are sorted by id:
@@ -12,9 +12,12 @@
 //	               hangs over the edges is left as a partial sum: at most one at either edge
 //	embed_fold     the block in which a long run begins adds up its partial sums, in eight strands
 //
-// Sorting costs T/1,024 bisections a token, all in cache, four at a time: about 5 million
-// steps for 8,192 tokens. Where all tokens look up row 0 nothing is sorted. The sums read each row
-// of dOut once, 4 bytes an element (BF16: 2), and write each table row that occurs once.
+// Sorting costs T/1,024 bisections a token, all in cache, four at a time: about 5 million steps for 8,192 tokens. Where
+// all tokens look up row 0 nothing is sorted. The sums read each row of dOut once, 4 bytes an element (BF16: 2), and
+// write each table row that occurs once.
+//
+// Given up by the machine code, nothing was timed: one bisection at a time, eleven loads each of which waits for the
+// one before it; table rows and partial sums by single float32; sorting also where every row is 0.
 #include "common.cuh"
 
 template <class T>
@@ -74,9 +77,9 @@ extern "C" __global__ void __launch_bounds__(sortTile / 2) embed_sort(const int*
 			}
 			k[i] = (u64)id << 32 | (u32)token;
 		}
-		// Batcher's bitonic sort: in each step thread i orders two keys that are `apart` from each other, upwards or downwards
-		// by the run of `size` that they lie in.
-		// Where all tokens look up row 0 they are in order as they come.
+		// Batcher's bitonic sort: in each step thread i orders two keys that are `apart` from each other, upwards or
+		// downwards by the run of `size` that they lie in. Where all tokens look up row 0 they are in order as they
+		// come.
 		if (ids || absent) {
 			for (int size = 2; size <= sortTile; size *= 2) {
 				for (int apart = size / 2; apart > 0; apart /= 2) {

@@ -5,7 +5,7 @@ import "math"
 // Geometry is the grid and the block of a launch.
 type Geometry struct{ Grid, Block [3]int }
 
-// Sizes that kernels and their callers share; geometry_test.go compares them with the sources.
+// Sizes that kernels and their callers share; interface_test.go compares them with the sources.
 const (
 	SumRows = 64   // rows whose column sums act_grad leaves as one partial
 	sumNums = 4096 // elements whose squares sum_squares leaves as one partial
@@ -61,9 +61,10 @@ func Teams(n, w, mp int) Geometry {
 // chunkBlock is the block of the gradients of the norms: a warp for each 256 columns of a row.
 func chunkBlock(w int) [3]int { return block1(min(Chunks(w, 32*vector)*32, teamMax)) }
 
-// NormChunks returns the rows of one partial of dGamma and dBeta, and how many partials there are, for n rows of w columns
-// in the shape: as many as a large GPU computes at once, so that none waits for a team, but no more than one for 8 rows,
-// because each is written and read once. It does not ask what GPU there is: the bits of the sums depend on it.
+// NormChunks returns the rows of one partial of dGamma and dBeta, and how many partials there are, for n rows of w
+// columns in the shape: as many as a large GPU computes at once, so that none waits for a team, but no more than one
+// for 8 rows, because each is written and read once. It does not ask what GPU there is: the bits of the sums depend on
+// it.
 func NormChunks(n, w int) (rows, chunks int) {
 	b := chunkBlock(w)
 	teams := largest * (gradWarps / (b[0] * b[1] / 32)) * b[1]

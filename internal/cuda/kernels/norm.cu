@@ -1,37 +1,40 @@
 // LayerNorm and residual + LayerNorm, forward and backward (kernel.LayerNorm, AddNorm and their gradients).
 //
-// y = dropout(LN(x)*gamma + beta), or y = LN(dropout(x) + res)*gamma + beta; statistics are those of two passes over the
-// row: the mean, then the centred squares.
+// y = dropout(LN(x)*gamma + beta), or y = LN(dropout(x) + res)*gamma + beta; statistics are those of two passes over
+// the row: the mean, then the centred squares.
 //
 // Each element is read once and written once: a row lies in the registers of a team of threads. What bounds this is
-// memory, if the instructions are few: by the data sheet of an H200, the 4 bytes of an element with BF16 take as long as
-// some 25 instructions.
+// memory, if the instructions are few: by the data sheet of an H200, the 4 bytes of an element with BF16 take as long
+// as some 25 instructions.
 //
-// Forward, a thread holds up to four runs of eight columns, so that a row of up to 1,024 columns is one warp's. Its sums
-// then need no barrier, their 20 instructions are shared by 24 columns of a thread where the width is 768, and the warps
-// of a multiprocessor load, add and store independently of each other. gamma and beta come out of the L1 cache.
+// Forward, a thread holds up to four runs of eight columns, so that a row of up to 1,024 columns is one warp's. Its
+// sums then need no barrier, their 20 instructions are shared by 24 columns of a thread where the width is 768, and the
+// warps of a multiprocessor load, add and store independently of each other. gamma and beta come out of the L1 cache.
 //
-// Backward, a thread holds eight columns, because the sums of dGamma and dBeta take two registers a column; gamma stays in
-// registers too. The sums of a row are a barrier where the width is over 256, so the loads of the next row are under way
-// while this one is reduced.
+// Backward, a thread holds eight columns, because the sums of dGamma and dBeta take two registers a column; gamma stays
+// in registers too. The sums of a row are a barrier where the width is over 256, so the loads of the next row are under
+// way while this one is reduced.
 //
-// Where a width is whole runs of 256 columns, 16 bytes at a time, the kernels of BF16 go a way without tests around each
-// access: of the instructions of an element those are many. With float32 they take as long as twice the bytes anyway, and
-// the second way would cost registers that are not there; the same holds for add_norm.
+// Where a width is whole runs of 256 columns, 16 bytes at a time, the kernels of BF16 go a way without tests around
+// each access: of the instructions of an element those are many. With float32 they take as long as twice the bytes
+// anyway, and the second way would cost registers that are not there; the same holds for add_norm.
 //
 // Rows that are too wide for the registers of a team are read once for each pass, the later times out of the cache.
 //
-// Bytes an element (float32; half of it with BF16): forward 8, with a residual 12; backward 12, with a residual 16 and 4
-// more where dropout makes two different gradients. Philox takes 255 instructions of PTX for eight elements, and with BF16
-// and dropout those bound it.
+// Bytes an element (float32; half of it with BF16): forward 8, with a residual 12; backward 12, with a residual 16 and
+// 4 more where dropout makes two different gradients. Philox takes 255 instructions of PTX for eight elements, and with
+// BF16 and dropout those bound it.
 //
-// dGamma and dBeta: a team adds up a chunk of rows in registers, fold_rows adds the chunks: 256 strands of chunks in order,
-// then a tree over the strands. Chunks depend on the shape alone (NormChunks): one for each team that a large GPU holds at
-// once.
+// dGamma and dBeta: a team adds up a chunk of rows in registers, fold_rows adds the chunks: 256 strands of chunks in
+// order, then a tree over the strands. Chunks depend on the shape alone (NormChunks): one for each team that a large
+// GPU holds at once.
 //
-// Given up: eight columns a thread forward as well (two barriers a row and twice the instructions an element); up to 24 or
-// 32 columns a thread backward, with the sums of dGamma and dBeta in shared memory (no barrier, but over 128 registers, so
-// that too few warps fit); eight neighbouring float32 in one thread (common.cuh says why).
+// Given up by count and by the machine code, nothing was timed: eight columns a thread forward as well (two barriers a
+// row and twice the instructions an element); up to 24 or 32 columns a thread backward, with the sums of dGamma and
+// dBeta in shared memory (no barrier, but over 128 registers, so that too few warps fit); statistics of a row loaded
+// together with the next row backward (each row waited for the loads of the next; they come a row ahead); fold_rows
+// with a condition at each load (the assembler put the additions between them); eight neighbouring float32 in one
+// thread (common.cuh says why).
 #include "philox.cuh"
 #include "reduce.cuh"
 
@@ -350,7 +353,8 @@ INLINE void backward(const Norm<T>& c, const float* stats, const T* dout, const 
 
 enum { teamMax = 320 };
 
-// BLOCKS is how many blocks of add_norm have to fit a multiprocessor: with float32 the loads under way take more registers.
+// BLOCKS is how many blocks of add_norm have to fit a multiprocessor: with float32 the loads under way take more
+// registers.
 #define LAYER_NORM(NAME, TYPE, BLOCKS)                                                                                          \
 	extern "C" __global__ void __launch_bounds__(teamMax, 2) layer_norm_##NAME(const int* header, const TYPE* x,                \
 		const float* gamma, const float* beta, TYPE* out, float* stats, int T, int kind, int N, int W, float eps, u32 site,     \
@@ -386,8 +390,9 @@ enum { teamMax = 320 };
 LAYER_NORM(f32, float, 1)
 LAYER_NORM(bf16, bf16, 2)
 
-// fold_rows ends the sums over rows: out_k = beta_k*out_k + the sum of partial[chunk, k] over the chunks in use. A block is
-// 8 columns, a sector of memory, by 32 threads, and each of those has eight strands, so that eight loads are under way.
+// fold_rows ends the sums over rows: out_k = beta_k*out_k + the sum of partial[chunk, k] over the chunks in use. A
+// block is 8 columns, a sector of memory, by 32 threads, and each of those has eight strands, so that eight loads are
+// under way.
 extern "C" __global__ void __launch_bounds__(256) fold_rows(const int* header, const float* partial, float* out0, float* out1,
 	int T, int kind, int N, int W, int parts, int chunkRows, float beta0, float beta1) {
 	__shared__ float sums[8][8]; // of the four threads that a warp has for a column

@@ -3,8 +3,13 @@
 // adamw rounds every operation as ref does (torch's order), so that families agree bit for bit. It reads 16 bytes and
 // writes 12 an element, in about 15 operations with a square root and two divisions: bound by memory.
 //
-// sum_squares: blocks of 4,096 elements, 4 bytes an element. A thread adds 16 squares in float64, a tree adds the threads,
-// and sum_tree adds the blocks in 1,024 strands and a tree over them. All of it depends on n alone.
+// sum_squares: blocks of 4,096 elements, 4 bytes an element. A thread adds 16 squares in float64, a tree adds the
+// threads, and sum_tree adds the blocks in 1,024 strands and a tree over them. All of it depends on n alone.
+//
+// Given up by the machine code, nothing was timed: a strand of sum_tree as a loop unrolled by four, where each load
+// waited for the one before it; the last tree in every warp of a block instead of in the first, though additions in
+// float64 are what some GPUs have fewest of. Ruled out: roots and divisions of less than full precision, which are not
+// ref's bits.
 #include "common.cuh"
 #include "reduce.cuh"
 

@@ -1,5 +1,5 @@
-// Random bits by counter, Philox4x32-10 (internal/rng), and the dropout that is made of them (kernel.Dropout). Nothing is
-// stored: forward and backward compute the same bits. A call is 20 multiplications of 32 bits and gives four words.
+// Random bits by counter, Philox4x32-10 (internal/rng), and the dropout that is made of them (kernel.Dropout). Nothing
+// is stored: forward and backward compute the same bits. A call is 20 multiplications of 32 bits and gives four words.
 #pragma once
 
 #include "common.cuh"
@@ -86,8 +86,8 @@ INLINE u32 keep4(const Drop& d, uint4 w) {
 		(w.w >= d.threshold ? 8u : 0u);
 }
 
-// keepOf says which of a thread's columns stay: bit i is value i. element is that of column 0. Where the width is a multiple
-// of four, each group of columns is one call; else it lies in two.
+// keepOf says which of a thread's columns stay: bit i is value i. element is that of column 0. Where the width is a
+// multiple of four, each group of columns is one call; else it lies in two.
 INLINE u32 keepOf(const Drop& d, u64 element, const Columns& c) {
 	u64 a = (element + c.a) / 4, b = (element + c.b) / 4;
 	u32 first = (u32)element & 3u; // that of the groups too: they begin at multiples of four

@@ -11,8 +11,8 @@ template <class F> INLINE F warpSum(F v) {
 
 enum { teamWarps = 16 };
 
-// teamSum adds K values over a team. A team of one warp needs no shared memory; a larger one is a block by itself, takes
-// turns between two halves of part, [2 * teamWarps * K], and so needs one barrier.
+// teamSum adds K values over a team. A team of one warp needs no shared memory; a larger one is a block by itself,
+// takes turns between two halves of part, [2 * teamWarps * K], and so needs one barrier.
 template <int K> INLINE void teamSum(float (&v)[K], float* part, int& turn) {
 #pragma unroll
 	for (int k = 0; k < K; k++) v[k] = warpSum(v[k]);

@@ -1,12 +1,17 @@
 // Rows taken out of a value and put back: the masked ones (kernel.Gather, GatherGrad) and one for each piece (Pool,
 // PoolGrad).
 //
-// Bytes an element, float32: gather 8 of each masked row; gather_grad writes every row in use once, 4, and reads the masked
-// ones; pool reads each token once, 4; pool_grad writes 4. Next to no arithmetic: bound by memory. gather_grad looks each
-// row up in the ascending list of masked tokens instead of clearing first and scattering then, which would write twice.
+// Bytes an element, float32: gather 8 of each masked row; gather_grad writes every row in use once, 4, and reads the
+// masked ones; pool reads each token once, 4; pool_grad writes 4. Next to no arithmetic: bound by memory. gather_grad
+// looks each row up in the ascending list of masked tokens instead of clearing first and scattering then, which would
+// write twice.
 //
-// pool adds a piece in 32 strands of its tokens, then the strands in order. One long piece is W/64 blocks, which do
-// not fill a large GPU.
+// pool adds a piece in 32 strands of its tokens, then the strands in order. One long piece is W/64 blocks, which do not
+// fill a large GPU.
+//
+// Given up by the machine code, nothing was timed: tokens of pool in a loop unrolled by four, where each load waited
+// for the one before it; rows of BF16 made float32 and rounded again only to be moved. Not built: a long piece in parts
+// with a kernel that adds them, for want of a figure that asks for it.
 #include "common.cuh"
 
 template <class T> INLINE void gather(const int* header, const T* x, T* out, int tokens, int W) {
