@@ -189,7 +189,7 @@ func percent(x *float64) string {
 	return fmt.Sprintf("%.0f %%", 100**x)
 }
 
-// table writes n rows under a head; the first column is aligned on the left, the others on the right. Nothing for n = 0.
+// table writes n rows under a head, nothing for n = 0; the first column is aligned on the left, the others on the right.
 func table(b *strings.Builder, head string, n int, row func(i int) string) {
 	if n == 0 {
 		return

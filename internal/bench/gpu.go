@@ -53,13 +53,13 @@ type Replay struct {
 	SmallSeconds  float64 `json:"small_node_seconds"` // of one node where the kernel does nearly nothing: what a node costs
 }
 
-// GPU measures one GPU: copies, products of the encoder's shapes, the cost of launches and of graphs, and every kernel of
-// the table beside the measured rate of what bounds it. Times are the device's own, between events, but for the cost of
-// launches, which is the host's. The slices of all cases take turns, each right behind one of its peak.
+// GPU measures one GPU: copies, products of the encoder's shapes, the cost of launches and of graphs, and every kernel
+// of the image beside the measured rate of what bounds it. Times are the device's own, between events, but for the cost
+// of launches, which is the host's. The slices of all cases take turns, each right behind one of its peak.
 //
-// MBPerSecond is the median of copies on the device, GFLOPS the work of one pass over the products of bf16 divided by the
-// sum of their median times. The shares of the result are those of the kernels that memory bounds, together. PeakBytes is
-// memory of the device.
+// MBPerSecond is the median of copies on the device, GFLOPS the work of one pass over the products of bf16 divided by
+// the sum of their median times. The shares of the result are those of the kernels that memory bounds, together.
+// PeakBytes is memory of the device.
 func GPU(ctx context.Context, o Options) (_ *Result, err error) {
 	driver, err := cuda.Load(cuda.Options{Library: o.Library})
 	if err != nil {
@@ -265,8 +265,8 @@ func (b *gpuBench) measure(ctx context.Context) error {
 	return nil
 }
 
-// settle runs a case until its libraries and the clocks have settled, and finds out how many calls make a slice of half a
-// millisecond.
+// settle runs a case until its libraries and the clocks have settled, and finds out how many calls make a slice of half
+// a millisecond.
 func (b *gpuBench) settle(c *gpuCase) error {
 	c.repeat = 1
 	for range 2 {

@@ -208,7 +208,8 @@ func between(name string, from, to kernel.DType) string {
 	return fmt.Sprintf("%s %v to %v", name, from, to)
 }
 
-// activations are bias and GELU behind a product, whose sums are float32 in layers, and the gradient with its column sums.
+// activations are bias and GELU behind a product, whose sums are float32 in layers, and the gradient with its column
+// sums.
 func (k *kernelCases) activations(from, to kernel.DType) {
 	W, in, s := k.I, from.Size(), to.Size()
 	N := k.rows((in + 2*s) * W)

@@ -16,8 +16,8 @@ import (
 	"github.com/secencoder/secencoder/internal/cuda/standin"
 )
 
-// onStandin lets GPU find the stand-in. Its figures mean nothing; what is tried is that every case runs, on memory of its
-// own, and that the document is whole.
+// onStandin lets GPU find the stand-in. Its figures mean nothing; what is tried is that every case runs, on memory of
+// its own, and that the document is whole.
 func onStandin(t *testing.T) *standin.Library {
 	t.Helper()
 	lib := standin.Build(t)

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// headerCodes are the codes of CUresult but success, as cuda.h of CUDA 13.2 has them, without CUDA_ERROR_. That of 12.8 has
-// the same but for 36 and 917.
+// headerCodes are the codes of CUresult but success, as cuda.h of CUDA 13.2 has them, without CUDA_ERROR_. That of 12.8
+// has the same but for 36 and 917.
 var headerCodes = map[int]string{
 	1: "INVALID_VALUE", 2: "OUT_OF_MEMORY", 3: "NOT_INITIALIZED", 4: "DEINITIALIZED", 5: "PROFILER_DISABLED",
 	6: "PROFILER_NOT_INITIALIZED", 7: "PROFILER_ALREADY_STARTED", 8: "PROFILER_ALREADY_STOPPED", 34: "STUB_LIBRARY",

@@ -94,7 +94,8 @@ func (e elfTable) within(f io.ReaderAt, head []byte, end uint64) error {
 	return nil
 }
 
-// checkCubin says why a cubin cannot be whole. The driver is not told how long it is and reads as far as it says itself.
+// checkCubin says why a cubin cannot be whole. The driver is not told how long it is and reads as far as it says
+// itself.
 func checkCubin(image []byte) error {
 	const nvidia = 190 // the machine of the ELF header
 	if len(image) < elfHeadBytes || image[4] != 2 || image[5] != 1 || binary.LittleEndian.Uint16(image[18:]) != nvidia {

@@ -17,9 +17,9 @@ const (
 	mps     = "look at the log of the MPS server, or stop it (echo quit | nvidia-cuda-mps-control)"
 )
 
-// meanings are the codes of CUresult: all of cuda.h of CUDA 13.2, those of 12.8 among them. The texts are short for what
-// the header or the driver says. Many codes belong to calls that are not made here (peers, textures, shared graphics,
-// profilers, clusters), so that to get one of them is an error in the program.
+// meanings are the codes of CUresult: all of cuda.h of CUDA 13.2, those of 12.8 among them. The texts are short for
+// what the header or the driver says. Many codes belong to calls that are not made here (peers, textures, shared
+// graphics, profilers, clusters), so that to get one of them is an error in the program.
 var meanings = map[int]meaning{
 	1:   {"CUDA_ERROR_INVALID_VALUE", "invalid argument", ours, nil},
 	2:   {"CUDA_ERROR_OUT_OF_MEMORY", "out of memory", "use smaller batches or a shorter context, or end other programs on this GPU (nvidia-smi lists them)", ErrOutOfMemory},

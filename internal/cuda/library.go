@@ -49,7 +49,8 @@ func (k Kind) files() []string {
 	return libraries[k].linux
 }
 
-// Library is an opened library. It stays open until the process ends, used or not: drivers do not survive being unloaded.
+// Library is an opened library. It stays open until the process ends, used or not: drivers do not survive being
+// unloaded.
 type Library struct {
 	path   string
 	handle uintptr
@@ -69,14 +70,15 @@ func (l *Library) Symbol(name string) (Symbol, error) {
 
 // OpenLibrary looks for a library and opens it. It looks in this order: option, the environment variable
 // SECENCODER_CUDA_LIB, the system, the Python packages of VIRTUAL_ENV and of the python3 on PATH (without running it),
-// LD_LIBRARY_PATH. The option, "" for none, is a folder or a file as the variable is: what lies there is the only one that
-// is tried, and what does not lie there is looked for further on. The error lists every place with what was wrong there.
+// LD_LIBRARY_PATH. The option, "" for none, is a folder or a file as the variable is: what lies there is the only one
+// that is tried, and what does not lie there is looked for further on. The error lists every place with what was wrong
+// there.
 func OpenLibrary(k Kind, option string) (*Library, error) {
 	return openSuitable(k, option, func(*Library) error { return nil })
 }
 
-// openSuitable is OpenLibrary for the first library that suits: one for which suits returns an error is as good as one that
-// does not open. It stays open all the same, see Library.
+// openSuitable is OpenLibrary for the first library that suits: one for which suits returns an error is as good as one
+// that does not open. It stays open all the same, see Library.
 func openSuitable(k Kind, option string, suits func(*Library) error) (*Library, error) {
 	if absent != "" {
 		return nil, fmt.Errorf("%w: %s", libraries[k].missing, absent)

@@ -17,8 +17,8 @@ type ltLibrary struct {
 	heuristic, matmul                    Symbol
 }
 
-// openLtLibrary opens the first library that a driver of that CUDA version can run and looks its functions up. It needs no
-// device.
+// openLtLibrary opens the first library that a driver of that CUDA version can run and looks its functions up. It needs
+// no device.
 func openLtLibrary(option string, driver int) (l *ltLibrary, err error) {
 	if driver < 12000 {
 		return nil, fmt.Errorf("%w: cuBLAS 12 and 13 need a driver for CUDA 12.0 or newer (driver 525 or newer), this one is for CUDA %s; install a newer NVIDIA driver",
@@ -67,8 +67,8 @@ func newLtLibrary(opened *Library) (_ *ltLibrary, err error) {
 	return l, nil
 }
 
-// FindLt opens libcublasLt as OpenLt does, without a device, and returns where it is and its version, for a driver of that
-// version.
+// FindLt opens libcublasLt as OpenLt does, without a device, and returns where it is and its version, for a driver of
+// that version.
 func FindLt(library string, driver int) (path string, version int, err error) {
 	l, err := openLtLibrary(library, driver)
 	if err != nil {

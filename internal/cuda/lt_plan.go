@@ -33,7 +33,7 @@ type (
 	}
 )
 
-// Numbers of cublasLt.h and library_types.h. They are the same in cuBLAS 12 and 13; TestCUDALtLibrary holds the sizes of
+// Numbers of cublasLt.h and library_types.h. They are the same in cuBLAS 12 and 13; TestLtLibrary holds the sizes of
 // the attributes against every library that it finds.
 const (
 	cudaR32F         = 0  // CUDA_R_32F

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// systemFolders are where installers put libraries without telling the dynamic linker: the toolkit, older containers and
-// Kubernetes, WSL, NixOS, Colab.
+// systemFolders are where installers put libraries without telling the dynamic linker: the toolkit, older containers
+// and Kubernetes, WSL, NixOS, Colab.
 func systemFolders() []string {
 	if runtime.GOOS != "windows" {
 		return []string{"/usr/local/cuda/lib64", "/usr/local/nvidia/lib64", "/usr/lib/wsl/lib", "/run/opengl-driver/lib", "/usr/lib64-nvidia"}
@@ -39,8 +39,8 @@ func wheelFolders(site string) []string {
 }
 
 // pythonSites returns the folders of packages of VIRTUAL_ENV and of the python3 on PATH: beside the name as it is found
-// (the python3 of a virtual environment is a link out of it), beside what it links to, and below pyenv, whose python3 is
-// a script.
+// (the python3 of a virtual environment is a link out of it), beside what it links to, and below pyenv, whose python3
+// is a script.
 func pythonSites() []string {
 	var prefixes []string
 	if env := os.Getenv("VIRTUAL_ENV"); env != "" {

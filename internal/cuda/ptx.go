@@ -50,7 +50,8 @@ func readPTX(text []byte) (ptxHeader, error) {
 }
 
 // driverFor returns the CUDA version that brings a PTX version, as cuDriverGetVersion counts, and the first driver of
-// it (0: not known). Source: PTX ISA 9.x, "Release notes", and the CUDA Toolkit release notes, table of driver versions.
+// it (0: not known). Source: PTX ISA 9.x, "Release notes", and the CUDA Toolkit release notes, table of driver
+// versions.
 func driverFor(major, minor int) (version, driver int) {
 	known := map[[2]int][2]int{
 		{6, 0}: {9000, 384}, {6, 1}: {9010, 390}, {6, 2}: {9020, 396}, {6, 3}: {10000, 410}, {6, 4}: {10010, 418}, {6, 5}: {10020, 440},

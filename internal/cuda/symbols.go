@@ -47,8 +47,8 @@ type symbols struct {
 	graphGetNodes, graphInstantiate, graphLaunch, graphExecDestroy, graphDestroy       Symbol
 }
 
-// resolve looks up every function once. Version suffixes are written out: the header renames cuMemAlloc to cuMemAlloc_v2,
-// the library keeps both, and the bare name is the interface of 2008.
+// resolve looks up every function once. Version suffixes are written out: the header renames cuMemAlloc to
+// cuMemAlloc_v2, the library keeps both, and the bare name is the interface of 2008.
 func resolve(l *Library) (*symbols, error) {
 	s := new(symbols)
 	for _, e := range []struct {

@@ -1,12 +1,12 @@
-// Package gpu is the kernel table of an NVIDIA GPU: it turns every call of kernel.Kernels into launches of the kernels in
-// internal/cuda/kernels and into products of cublasLt.
+// Package gpu is the kernel table of an NVIDIA GPU: it turns every call of kernel.Kernels into launches of the kernels
+// in internal/cuda/kernels and into products of cublasLt.
 //
-// Begin with New. The operands of a call are those of kernel.Kernels with one difference: Buf.Ptr is a device address, as
-// Operand makes it, the step header included. Calls are put on a stream and return at once; Sync waits. What is not built
-// is an error that Sync returns; Has tells beforehand.
+// Begin with New. The operands of a call are those of kernel.Kernels with one difference: Buf.Ptr is a device address,
+// as Operand makes it, the step header included. Calls are put on a stream and return at once; Sync waits. What is not
+// built is an error that Sync returns; Has tells beforehand.
 //
-// linear.go is the part with thoughts of its own: what stands around a matrix product. The others hand their operands to
-// one kernel or two.
+// linear.go is the part with thoughts of its own: what stands around a matrix product. The others hand their operands
+// to one kernel or two.
 package gpu
 
 import (
@@ -31,8 +31,8 @@ type Options struct {
 // After a call that failed, calls do nothing until Sync has returned its error.
 //
 // What a call needs for itself beyond its Work operand it takes from the device's pool and gives back when it is put on
-// the stream, behind itself. Calls may be captured into a graph (cuda.Stream.Capture) once one of the same sizes has run,
-// which lets cublasLt choose. SumSquares cannot, because it waits for its result.
+// the stream, behind itself. Calls may be captured into a graph (cuda.Stream.Capture) once one of the same sizes has
+// run, which lets cublasLt choose. SumSquares cannot, because it waits for its result.
 type Table struct {
 	mu       sync.Mutex
 	device   *cuda.Device
@@ -92,8 +92,8 @@ func (t *Table) open(o Options) error {
 	return nil
 }
 
-// Close waits for the calls and gives back all that the table took from its device. It returns the first error that Sync
-// has not returned. A second Close does nothing.
+// Close waits for the calls and gives back all that the table took from its device. It returns the first error that
+// Sync has not returned. A second Close does nothing.
 func (t *Table) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
