@@ -13,6 +13,7 @@ import argparse
 import datetime
 import hashlib
 import json
+import math
 import os
 import re
 import select
@@ -53,7 +54,7 @@ def groups(toy, rounds):
         return dict(key=key, what=what, size=size, weights=weights, variants=names, first=first, last=last,
                     seconds=30, named=False)
 
-    # 36 layers at once take minutes to compile, and each process keeps 13 GB of the host's memory.
+    # 36 layers at once take minutes to compile, and each process keeps 4.3 GB of weights in the host's memory.
     big = ["eager", "compile-layers", "df-padded", "df-packed", "flashdeberta"]
     without_head = [n for n in TRAINING if "masked" not in n]
     layer = ["eager", "compile", *(f"df-{x}@{t}" for x in ("padded", "packed") for t in TUNINGS), "flashdeberta"]
@@ -61,20 +62,25 @@ def groups(toy, rounds):
     half = tokens // 2
     shapes = [(t, n, k) for t in ((64,) if toy else (8192, 16384)) for s in (base, xxlarge)
               for h, i in [models.SIZES[s][1::2][:2]] for n, k in ((3 * h, h), (h, h), (i, h), (h, i))]
+    bench = [["--size", "tiny", "--tokens", "16", "--context", "8", "--bytes", "24KiB", "--duration", "1ms"]] if toy else [
+        ["--size", "base", "--tokens", "16384", "--duration", "2s"], ["--size", "xxlarge", "--tokens", "8192", "--duration", "2s"]]
     return [
+        # What half an hour of a GPU should bring stands first.
+        steps("layer-base", "layer", base, "bf16", layer, (512, 2048, 8192)),
+        steps("train-base", "train", base, "f32", TRAINING),
+        steps("infer-base", "infer", base, "bf16", without_head),
+        dict(key="products", what="products", size=base, weights="bf16", variants=["eager"], rounds=rounds, seconds=0.02 if toy else 0.1,
+             bench=bench, named=False),
         dict(key="check", what="check", size=xxlarge, weights="f32", named=False, layers=2,
              length=70 if toy else 640,
              variants=["eager", "compile-layers", "df-padded@heuristic", "df-packed@heuristic", "df-padded@profile",
                        "df-packed@profile", "df-padded+compile@heuristic", "flashdeberta"]),
         dict(key="peaks", what="peaks", size=base, weights="bf16", variants=["eager"], rounds=rounds, seconds=0.02 if toy else 0.1,
              shapes=list(dict.fromkeys(shapes)), copies=[1 << 20] if toy else [1 << 30], named=False),
-        steps("layer-base", "layer", base, "bf16", layer, (512, 2048, 8192)),
-        steps("train-base", "train", base, "f32", TRAINING),
-        steps("infer-base", "infer", base, "bf16", without_head),
-        longest("longest-train-base", "longest-train", base, "f32", fits),
         steps("train-xxlarge", "train", xxlarge, "f32", big, tokens=half),
         steps("infer-xxlarge", "infer", xxlarge, "bf16", big, tokens=half),
         steps("layer-xxlarge", "layer", xxlarge, "bf16", ["eager", "compile", "df-padded", "df-packed", "flashdeberta"], (512, 2048, 8192)),
+        longest("longest-train-base", "longest-train", base, "f32", fits),
         steps("train-base-bf16", "train", base, "bf16", TRAINING),
         steps("train-xxlarge-bf16", "train", xxlarge, "bf16", big, tokens=half),
         longest("longest-infer-base", "longest-infer", base, "bf16", big),
@@ -227,7 +233,7 @@ def left(record, group, variant):
     if what.startswith("longest"):
         return not record.all("longest", group=key, variant=variant)
     done = {(l["context"], l["round"]) for l in record.all("slice", group=key, variant=variant)}
-    if what == "peaks":
+    if what in ("peaks", "products"):
         return [r for r in range(group["rounds"]) if (None, r) not in done]
     contexts = [c for c in group["contexts"] if not failed(record, group, variant, c)]
     return [(r, [c for c in contexts if (c, r) not in done]) for r in range(group["rounds"]) if any((c, r) not in done for c in contexts)]
@@ -350,6 +356,12 @@ class Run:
                 for r in left(self.record, group, variant):
                     a = w.ask(self.deadline, do="peaks", shapes=group["shapes"], copies=group["copies"], seconds=group["seconds"])
                     self.record.add(kind="slice", group=key, variant=variant, context=None, round=r, **a)
+            elif what == "products":
+                for r in left(self.record, group, variant):
+                    if time.monotonic() + RESERVE > self.deadline:
+                        raise Late
+                    self.record.add(kind="slice", group=key, variant=variant, context=None, round=r, products=self.products(w, group, r))
+                    self.say(f"{key}: round {r + 1} of {group['rounds']}: {'; '.join(report.product_ratios(self.record.lines))}")
             else:
                 reached = self.record.all("length", group=key, variant=variant)
                 # An earlier call may have been stopped on the way.
@@ -365,6 +377,39 @@ class Run:
         self.ready(group, variant, ask)
         if variant in self.workers:
             self.workers.pop(variant).close()
+
+
+    def products(self, w, group, r):
+        """{product: rates of PyTorch and of secencoder}. One measures right after the other; who is first changes from round
+        to round. Which products there are is what secencoder's first round says."""
+        both = {}
+        earlier = self.record.all("slice", group=group["key"])
+        for i, flags in enumerate(group["bench"]):
+            names = [n for n, p in earlier[-1]["products"].items() if p["bench"] == i] if earlier else []
+            ours = {} if names and r % 2 else self.secencoder(flags)
+            theirs = w.ask(self.deadline, do="products", names=list(ours or names), seconds=group["seconds"])["rates"]
+            ours = ours or self.secencoder(flags)
+            for name, rate in theirs.items():
+                flop = 2 * math.prod(map(int, name.split()[1].split("x")))
+                both[name] = dict(bench=i, pytorch=rate, secencoder=ours[name], flop=flop)
+        return both
+
+    def secencoder(self, flags):
+        """{product: FLOP/s} of one secencoder bench gpu."""
+        command = [str(self.o.secencoder), "bench", "gpu", "--json", "--quiet", *flags]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=max(1, self.deadline - time.monotonic()))
+        except OSError as e:
+            raise Refused(dict(error=f"{command[0]}: {e.strerror}; scripts/gpu/check build makes it, --secencoder names another one", out_of_memory=False))
+        except subprocess.TimeoutExpired:
+            raise Late
+        if done.returncode:
+            raise Refused(dict(error=f"bench gpu {' '.join(flags)}: {done.stderr.strip()[-300:]}", out_of_memory="out of memory" in done.stderr))
+        result = json.loads(done.stdout)
+        machine = result["machine"]["gpu"]
+        if not self.record.all("bench"):
+            self.record.add(kind="bench", gpu=machine, versions=result["versions"])
+        return {s["case"]: 1e9 * s["median"] for s in result["slices"] if re.fullmatch(r"(y|dx|dw) \d+x\d+x\d+ (bf16|f32)", s["case"])}
 
 
 def pins():
@@ -551,6 +596,7 @@ def main():
             s.add_argument("--minutes", type=float, default=8.5, help="of this call")
             s.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
             s.add_argument("--retry", action="store_true", help="try again what failed before")
+            s.add_argument("--secencoder", type=Path, default=HERE.parent / ".out" / "secencoder", help="the binary that products measures beside PyTorch")
             s.add_argument("--commit", help="for the record, where the folder is no git checkout")
             s.add_argument("--note", action="append", default=[], help="a sentence for the record, such as what else was running")
         if name == "report":

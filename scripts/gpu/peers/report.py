@@ -152,6 +152,39 @@ def peaks(lines):
             table(["what", "rate"], rows)]
 
 
+def products(lines):
+    """{product: {round: (PyTorch's rate, secencoder's, operations)}}."""
+    found = {}
+    for s in of(lines, "slice", group="products"):
+        for name, p in s["products"].items():
+            found.setdefault(name, {})[s["round"]] = (p["pytorch"], p["secencoder"], p["flop"])
+    return found
+
+
+def product_ratios(lines):
+    """secencoder's time for all products of an arithmetic into PyTorch's, within each round: what 95 % is asked of."""
+    out, found = [], products(lines)
+    for dtype in sorted({name.split()[2] for name in found}):
+        mine = [r for name, r in found.items() if name.endswith(" " + dtype)]
+        rounds = sorted(set.intersection(*(set(r) for r in mine)))
+        ratios = [sum(p[n][2] / p[n][0] for p in mine) / sum(p[n][2] / p[n][1] for p in mine) for n in rounds]
+        out.append(f"{dtype}: secencoder at {middle(ratios)} times PyTorch's rate")
+    return out
+
+
+def product_table(lines):
+    found = products(lines)
+    if not found:
+        return []
+    rows = [[name, *(middle([p[i] for p in r.values()], 1e-12, 4) for i in (0, 1)), middle([p[1] / p[0] for p in r.values()])]
+            for name, r in found.items()]
+    bench = of(lines, "bench")[-1]
+    return ["## The same products by PyTorch and by secencoder", "", f"secencoder with cuBLAS {bench['versions'].get('cublaslt', '-')} "
+            f"({bench['gpu']['cublaslt_path']}) on {bench['gpu']['name']}; y = x·W', dx = dy·W, dw = dy'·x into float32; rows x in x out.", "",
+            *(f"- {line}, all products together." for line in product_ratios(lines)), "",
+            table(["product", "PyTorch, TFLOP/s", "secencoder, TFLOP/s", "secencoder by PyTorch"], rows)]
+
+
 def steps(lines, group):
     key, bf16 = group["group"], peak_rate(lines, "bf16")
     rows = []
@@ -244,7 +277,7 @@ def refusals(lines):
 
 
 def page(lines):
-    out = [*head(lines), *checks(lines), *peaks(lines)]
+    out = [*head(lines), *checks(lines), *peaks(lines), *product_table(lines)]
     for g in {g["group"]: g for g in of(lines, "group")}.values():
         out += dict(train=steps, infer=steps, layer=layers).get(g["what"], longest if g["what"].startswith("longest") else lambda *_: [])(lines, g)
     return "\n".join([*out, *refusals(lines)]).rstrip() + "\n"

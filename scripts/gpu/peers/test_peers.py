@@ -48,8 +48,23 @@ for line in sys.stdin:
             if n >= r["first"]:
                 tell(dict(length=n, seconds=1, peak_bytes=1, reserved_bytes=1))
         tell(dict(longest=32, refused=dict(error="OutOfMemoryError", out_of_memory=True, length=64)))
+    elif r["do"] == "products":
+        with open(os.environ["ORDER"], "a") as f: f.write("pytorch ")
+        tell(dict(rates={n: 1e12 for n in r["names"]}))
     elif r["do"] == "peaks":
         tell(dict(peaks={"bf16 y 1x1x1": dict(rate=1e12, unit="FLOP/s", runs=3)}))
+'''
+
+
+SECENCODER = '''
+import json, os, sys
+with open(os.environ["ORDER"], "a") as f: f.write("secencoder ")
+if os.environ.get("NO_LT"):
+    sys.exit("secencoder: CUDA library not found")
+t = 64 if "base" in sys.argv else 8
+print(json.dumps(dict(machine=dict(gpu=dict(name="X", cublaslt_path="here")), versions=dict(cublaslt="12.4.5"), slices=[
+    dict(case=f"y {t}x2x3 bf16", median=950.0), dict(case=f"dw {t}x2x6 bf16", median=475.0), dict(case=f"dx {t}x2x3 f32", median=2000.0),
+    dict(case="adamw", median=1.0), dict(case=f"linear with gelu {t}x2x3 bf16", median=1.0)])))
 '''
 
 
@@ -76,6 +91,30 @@ class Folder(unittest.TestCase):
                               text=True, env=dict(os.environ, **env))
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
+
+    def test_products(self):
+        """PyTorch and secencoder take turns over the products that secencoder names, and the ratio is that of the times."""
+        program, order = self.here / "secencoder", self.here / "order"
+        program.write_text(f"#!{sys.executable}\n" + SECENCODER)
+        program.chmod(0o755)
+        args = ("--groups", "products", "--secencoder", str(program))
+        self.assertEqual(self.run_peers(*args, ORDER=str(order)), "left: nothing\n")
+        self.assertEqual(order.read_text().split(), ["secencoder", "pytorch", "pytorch", "secencoder", "secencoder", "pytorch"])
+        lines = self.record().lines
+        # One product at 0.95 and another of twice the work at 0.475: 3 / (1/0.95 + 2/0.475).
+        self.assertEqual(report.product_ratios(lines), [f"bf16: secencoder at {3 / (1 / 0.95 + 2 / 0.475):.3g} (0.57 to 0.57) times PyTorch's rate",
+                                                        "f32: secencoder at 2 (2 to 2) times PyTorch's rate"])
+        page = report.page(lines)
+        self.assertIn("| dw 8x2x6 bf16 | 1 (1 to 1) | 0.475 (0.475 to 0.475) | 0.475 (0.475 to 0.475) |", page)
+        self.assertIn("- bf16: secencoder at 0.57 (0.57 to 0.57) times PyTorch's rate, all products together.", page)
+        self.assertIn("cuBLAS 12.4.5 (here) on X", page)
+        # A secencoder that fails, or is not there, is a failure with a reason, and is tried again when that is asked for.
+        for more, env, text in (((), {"NO_LT": "1"}, "CUDA library not found"), (("--secencoder", "/no/such"), {}, "check build makes it")):
+            (self.out / peers.RECORD).unlink()
+            self.run_peers(*args, *more, ORDER=str(order), **env)
+            self.assertIn(text, self.record().all("failed", group="products")[0]["error"])
+            self.assertEqual(self.run_peers(*args, "--retry", ORDER=str(order)), "left: nothing\n")
+            self.assertEqual(len(self.record().all("slice", group="products")), 3)
 
     def record(self):
         return peers.Record(self.out)

@@ -1,12 +1,12 @@
 """One peer in a process of its own: it loads, says so, and does what it is asked, a line of JSON for a line of JSON.
 
-    worker.py train|infer|layer|check|longest|peaks --variant df-packed --size base --weights f32|bf16 ...
+    worker.py train|infer|layer|check|longest|peaks|products --variant df-packed --size base --weights f32|bf16 ...
 
 peers.py starts it. The first line it writes is about itself; then
 
     {"do": "warm", "context": N, "tokens": T}            makes the batch, compiles, tunes, counts what a step takes
     {"do": "slice", "context": N, "seconds": S}          measures steps for S seconds, three at least
-    {"do": "check"} {"do": "longest", ...} {"do": "peaks"}
+    {"do": "check"} {"do": "longest", ...} {"do": "peaks"} {"do": "products", "names": [...]}
 
 and the answers. {"error": ...} answers what did not run, with "out_of_memory" where that was the reason.
 """
@@ -17,6 +17,7 @@ import gc
 import importlib.util
 import json
 import os
+import statistics
 import sys
 import time
 import traceback
@@ -177,10 +178,10 @@ class Training:
         self.model.train()
         return [float(loss), float(norm)]
 
-    def tensors(self):
-        yield from self.params
-        for state in self.optimizer.state.values():
-            yield from (x for x in state.values() if hasattr(x, "data") and x.numel() > 1)
+    def moments(self):
+        for p in self.params:
+            state = self.optimizer.state.get(p, {})
+            yield from ((p, state[k]) for k in ("exp_avg", "exp_avg_sq") if k in state)
 
     def place(self, t):
         """Where a tensor waits in the host's memory. Pinned blocks come in powers of two, so they are shared."""
@@ -195,17 +196,24 @@ class Training:
         return self.host[id(t)]
 
     def park(self):
-        """Gives the device's memory back to the others: weights and moments wait in the host's."""
-        tensors = [(t, self.place(t)) for t in self.tensors()]
-        for t, host in tensors:
-            host.copy_(t.data, non_blocking=True)
+        """Gives the device's memory back to the others: weights wait in the host's. Moments are forgotten, which are two thirds
+        of it all: a step costs the same whatever they hold, and at a rate of nought it changes nothing."""
+        places = [(p, self.place(p)) for p in self.params]
+        for p, host in places:
+            host.copy_(p.data, non_blocking=True)
         self.m.synchronize()
-        for t, host in tensors:
-            t.data = host
+        for p, host in places:
+            p.data = host
+        for p, moment in self.moments():
+            moment.data = moment.data.new_empty(0)
 
     def unpark(self):
-        for t in self.tensors():
-            t.data = t.data.to(self.a.device, non_blocking=True, copy=True)
+        import torch
+
+        for p in self.params:
+            p.data = p.data.to(self.a.device, non_blocking=True, copy=True)
+        for p, moment in self.moments():
+            moment.data = torch.zeros_like(p.data)
         self.m.synchronize()
 
 
@@ -575,6 +583,38 @@ def peaks(a, m, request):
     return out
 
 
+def products(a, m, request):
+    """FLOP/s of PyTorch's products, by the names that secencoder bench gpu has for its own: y = x·W', dx = dy·W and
+    dw = dy'·x, the latter float32 in either arithmetic. Measured as there: values in [-0.5, 0.5), calls that fill half a
+    millisecond between two events, the median."""
+    import torch
+
+    rates = {}
+    for name in request["names"]:
+        kind, shape, dtype = name.split()
+        rows, inner, outer = map(int, shape.split("x"))
+        of = dict(bf16=torch.bfloat16, f32=torch.float32)[dtype]
+        x, w, dy = ((torch.rand(s, device=a.device) - 0.5).to(of) for s in ((rows, inner), (outer, inner), (rows, outer)))
+        # The CPU, where this is only tried, has no product with a result of another type.
+        wide = dict(out_dtype=torch.float32) if m.cuda and dtype == "bf16" else {}
+        call = dict(y=lambda: torch.mm(x, w.T), dx=lambda: torch.mm(dy, w), dw=lambda: torch.mm(dy.T, x, **wide))[kind]
+        for _ in range(2):
+            call()
+        once = m.clock(call)
+        repeat = max(1, min(100, int(5e-4 / once)))
+
+        def calls():
+            for _ in range(repeat):
+                call()
+
+        clocks = [m.clocks([calls]) for _ in range(max(STEPS, int(request["seconds"] / (once * repeat))))]
+        m.synchronize()
+        rates[name] = 2 * rows * inner * outer * repeat / statistics.median(c()[0] for c in clocks)
+        del x, w, dy
+        m.forget()
+    return rates
+
+
 def missing(a):
     """The packages that this Python does not have and the variant needs."""
     names = ["torch", "transformers"]
@@ -607,7 +647,7 @@ def about(a, m):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("what", choices=["train", "infer", "layer", "check", "longest-train", "longest-infer", "peaks"])
+    p.add_argument("what", choices=["train", "infer", "layer", "check", "longest-train", "longest-infer", "peaks", "products"])
     p.add_argument("--variant", type=variants.parse, default="eager")
     p.add_argument("--size", choices=list(models.SIZES), default="base")
     p.add_argument("--weights", choices=["f32", "bf16"], default="bf16", help="f32: products in bf16 by autocast")
@@ -662,6 +702,8 @@ def main():
                 tell(longest(a, m, r, tell))
             elif r["do"] == "peaks":
                 tell(dict(peaks=peaks(a, m, r)))
+            elif r["do"] == "products":
+                tell(dict(rates=products(a, m, r)))
             else:
                 raise ValueError(f"asked to {r['do']}")
         except Exception as e:
