@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -566,6 +567,38 @@ func TestLtFaults(t *testing.T) {
 			t.Errorf("%s, call %d: and then %v", c.call, c.nth, err)
 		}
 		done()
+	}
+}
+
+// TestLtEachStatusFails lets the calls of a product fail with every status of the table and one that it does not have.
+func TestLtEachStatusFails(t *testing.T) {
+	m, lib := ltOnStandin(t)
+	k := 64 // each product is new, so that an algorithm is looked for
+	for _, call := range []string{
+		"cublasLtMatmulDescCreate", "cublasLtMatmulDescSetAttribute", "cublasLtMatrixLayoutCreate", "cublasLtMatmulPreferenceCreate",
+		"cublasLtMatmulPreferenceSetAttribute", "cublasLtMatmulAlgoGetHeuristic", "cublasLtMatmulPreferenceDestroy", "cublasLtMatmul",
+	} {
+		for code := range 20 {
+			s, known := ltStatuses[code]
+			if !known && code != 19 {
+				continue
+			}
+			k++
+			p, done := m.product(ltCase{m: 4, n: 8, k: k, in: BF16, out: F32, epilogue: EpilogueBias})
+			lib.Fail(call, 1, code)
+			err := m.lt.Multiply(m.s, p)
+			var said *Error
+			if !errors.As(err, &said) || said.Call != call || said.Code != code || known && said.Name != s.name || said.Text == "" || !errors.Is(err, cmp.Or(s.kind, error(said))) {
+				t.Errorf("%s gives %d: %v", call, code, err)
+			}
+			if err := m.lt.Multiply(m.s, p); err != nil {
+				t.Errorf("after %d of %s: %v", code, call, err)
+			}
+			done()
+		}
+	}
+	if k < 64+8*10 {
+		t.Errorf("only %d products failed", k-64)
 	}
 }
 
