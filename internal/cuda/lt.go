@@ -52,9 +52,10 @@ func (e Epilogue) bias() bool { return e == EpilogueBias || e == EpilogueGeluBia
 // there as [M,K], or as [K,M] with TransA; B as [K,N], or as [N,K] with TransB. A leading dimension is the elements from
 // one row to the next; 0: no gap between rows.
 //
-// Products accumulate in float32, with f32 as with bf16 factors; f32 factors are never shortened to TF32. The result is
-// rounded to Out once. With Beta 0 what C held does not count. Addresses need the alignment of an element only, but
-// products are faster where addresses and leading dimensions are multiples of 16 bytes. C must not overlap A or B.
+// Products accumulate in float32, with f32 as with bf16 factors (whose sums tensor cores cut where others round, so that
+// they may be off by three times as much); f32 factors are never shortened to TF32. The result is rounded to Out once.
+// With Beta 0 what C held does not count. Addresses need the alignment of an element only, but products are faster where
+// addresses and leading dimensions are multiples of 16 bytes. C must not overlap A or B.
 //
 // A bias should lie on a boundary of 16 bytes, and M and N be 2 or more with one: for other products with a bias the
 // library may have no algorithm (CUBLAS_STATUS_NOT_SUPPORTED), and its documentation does not say that an epilogue,
