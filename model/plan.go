@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/device"
 	"github.com/secencoder/secencoder/internal/exec"
 	"github.com/secencoder/secencoder/internal/kernel"
@@ -21,6 +20,7 @@ type Plan struct {
 	opts  CompileOptions
 	graph *graph
 	prog  *exec.Program
+	table kernel.Kernels
 	kind  kernel.LossKind
 
 	// Inputs, in the program's memory.
@@ -29,7 +29,7 @@ type Plan struct {
 	noLabels                                       []int32
 	keep                                           []*G.Node
 	values                                         map[*G.Node][]float32 // of the kept nodes; nil before the first run
-	widened                                        []widened
+	widened                                        []kernel.ConvertArgs  // kept values of BF16, and the float32 that callers get
 
 	// Of the last run.
 	tokens, pieces, masked, logitRows int
@@ -53,7 +53,7 @@ func Compile(dev *device.Device, cfg *Config, p *Params, o CompileOptions) (*Pla
 	if err != nil {
 		return nil, err
 	}
-	pl := &Plan{cfg: cfg.Clone(), opts: o, graph: g, prog: prog, kind: kind, keep: keep}
+	pl := &Plan{cfg: cfg.Clone(), opts: o, graph: g, prog: prog, table: dev.Kernels(), kind: kind, keep: keep}
 	if err := pl.bind(p); err != nil {
 		return nil, err
 	}
@@ -153,9 +153,9 @@ func (pl *Plan) prepare() error {
 			return err
 		}
 		if b.DType == kernel.BF16 {
-			w := widened{b.BF16(), make([]float32, b.Len())}
-			pl.widened = append(pl.widened, w)
-			values[n] = w.to
+			to := make([]float32, b.Len())
+			pl.widened = append(pl.widened, kernel.ConvertArgs{X: b, Out: kernel.FromF32(to), N: len(to)})
+			values[n] = to
 			continue
 		}
 		values[n] = b.F32()
@@ -180,18 +180,10 @@ func (pl *Plan) Run(b *Batch, accumulate bool) error {
 	if err := pl.prog.RunAll(); err != nil {
 		return err
 	}
-	for _, w := range pl.widened {
-		for i, v := range w.from {
-			w.to[i] = v.Float32()
-		}
+	for i := range pl.widened {
+		pl.table.Convert(0, &pl.widened[i])
 	}
-	return nil
-}
-
-// widened is a kept value of BF16, and the float32 that callers get.
-type widened struct {
-	from []bf16.BF16
-	to   []float32
+	return pl.table.Sync(0)
 }
 
 // value returns the first elements of a kept node; nil when the mode does not compute it.

@@ -342,6 +342,13 @@ type SpanLossGradArgs struct {
 	T              int
 }
 
+// ConvertArgs: out = x in the other type. From F32 to BF16 it is rounded to nearest even, and a NaN becomes a quiet one with
+// its sign; from BF16 to F32 it is exact.
+type ConvertArgs struct {
+	X, Out Buf // one F32, one BF16; apart
+	N      int
+}
+
 // AddArgs: out = a + b elementwise; out may be a or b.
 type AddArgs struct {
 	A, B, Out Buf
@@ -392,6 +399,7 @@ type Kernels interface {
 	ClassifyLossGrad(Stream, *ClassifyLossGradArgs)
 	SpanLoss(Stream, *SpanLossArgs)
 	SpanLossGrad(Stream, *SpanLossGradArgs)
+	Convert(Stream, *ConvertArgs)
 	Add(Stream, *AddArgs)
 	AdamW(Stream, *AdamWArgs)
 	SumSquares(Stream, *SumSquaresArgs) float64

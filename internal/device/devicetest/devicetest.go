@@ -53,7 +53,7 @@ var groups = []group{
 	{"Pool", poolCases, true, true}, {"PoolGrad", poolGradCases, true, true},
 	{"ClassifyLoss", classifyLossCases, true, false}, {"ClassifyLossGrad", classifyLossGradCases, true, false},
 	{"SpanLoss", spanLossCases, true, false}, {"SpanLossGrad", spanLossGradCases, true, false},
-	{"Add", addCases, true, true}, {"AdamW", adamWCases, true, false}, {"SumSquares", sumSquaresCases, true, false},
+	{"Convert", convertCases, true, false}, {"Add", addCases, true, true}, {"AdamW", adamWCases, true, false}, {"SumSquares", sumSquaresCases, true, false},
 	{"DropoutMasks", dropoutMaskCases, true, true}, {"AttentionMasks", attentionMaskCases, true, true},
 	{"NotANumber", nanCases, true, true}, {"NotANumberLoss", nanLossCases, true, true},
 }

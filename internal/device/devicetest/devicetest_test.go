@@ -59,6 +59,8 @@ var mistakes = []struct{ name, group, says string }{
 	{"allocation", "AdamW", ""},
 	{"allocation", "Gather", "allocations"},
 	{"NaN lost", "NotANumber", "the reference has"},
+	{"ties upwards", "Convert", "the reference has"},
+	{"NaN without its sign", "Convert", "other bits"},
 	{halfMistake + "truncated", "LayerNorm", "off by"},
 	{halfMistake + "truncated", "Add", "off by"},
 	{halfMistake + "weights not rounded", "Linear", "off by"},
@@ -125,6 +127,22 @@ func (b *broken) Add(s kernel.Stream, a *kernel.AddArgs) {
 	if x, y := a.A, a.B; b.is(halfMistake+"truncated") && a.Out != x && a.Out != y {
 		for i := range a.N {
 			a.Out.BF16()[i] = truncated(x.BF16()[i].Float32() + y.BF16()[i].Float32())
+		}
+	}
+}
+
+func (b *broken) Convert(s kernel.Stream, a *kernel.ConvertArgs) {
+	b.Kernels.Convert(s, a)
+	if a.Out.DType != kernel.BF16 {
+		return
+	}
+	for i, x := range a.X.F32()[:a.N] {
+		out := &a.Out.BF16()[i]
+		switch {
+		case b.is("ties upwards") && x == x:
+			*out = bf16.BF16((math.Float32bits(x) + 0x8000) >> 16)
+		case b.is("NaN without its sign") && x != x:
+			*out &= 0x7fff
 		}
 	}
 }

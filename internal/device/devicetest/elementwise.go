@@ -1,6 +1,7 @@
 package devicetest
 
 import (
+	"bytes"
 	"math"
 	"testing"
 
@@ -16,6 +17,43 @@ func (s *suite) lengths() []int {
 	}
 	list = append(list, 63, 64, 65, 127, 128, 129, 255, 256, 257, 300, 1000, 4095, 4096, 4097, 8192, 12_289, 20_000, 70_001)
 	return drawn(s, list, func(d *draws) int { return d.upTo(0, 30_000) })
+}
+
+// Convert has one answer for every pattern of bits, NaN among them: families agree in all bits.
+func convertCases(t *testing.T, s *suite) {
+	for i, n := range s.lengths() {
+		for _, narrows := range []bool{true, false} {
+			p := newProblem(nameOf("%d elements, to BF16 %v, case %d", n, narrows, i))
+			x, out := p.normal("x", n, n, 1), p.output("out", n, n)
+			for j := range n {
+				switch b := uint32(p.random.Uint64()); j % 4 {
+				case 0: // any bits
+					x.f[j] = math.Float32frombits(b)
+				case 1: // halfway between two BF16
+					x.f[j] = math.Float32frombits(b&0xffff_0000 | 0x8000)
+				case 2: // an infinity or a NaN
+					x.f[j] = math.Float32frombits(b | 0x7f80_0000)
+				}
+			}
+			if narrows {
+				out.dtype = kernel.BF16
+			} else {
+				x.dtype = kernel.BF16
+			}
+			var results []*memory // of the reference, then of the family with 1, 2 and 7 workers
+			p.bind = func(k kernel.Kernels, m *memory) func() {
+				results = append(results, m)
+				a := &kernel.ConvertArgs{X: m.buf(x), Out: m.buf(out), N: n}
+				return func() { k.Convert(0, a) }
+			}
+			s.run(t, p, i%20 == 19)
+			for _, m := range results {
+				if !bytes.Equal(m.bytes(out), results[0].bytes(out)) && n > 0 {
+					t.Errorf("%s: other bits than the reference's", p.name)
+				}
+			}
+		}
+	}
 }
 
 // Add is one rounding, or two with BF16, each fixed: families agree bit for bit, also when the result replaces an operand.

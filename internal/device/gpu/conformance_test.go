@@ -80,7 +80,7 @@ func TestCUDAConformance(t *testing.T) {
 // drawn are the groups that have random sizes.
 var drawn = []string{
 	"Embed", "EmbedGrad", "LayerNorm", "LayerNormGrad", "AddNorm", "AddNormGrad", "Linear", "LinearGrad", "LinearGradAdd", "PackWeight",
-	"Gather", "GatherGrad", "Pool", "PoolGrad", "Add", "AdamW", "SumSquares",
+	"Gather", "GatherGrad", "Pool", "PoolGrad", "Convert", "Add", "AdamW", "SumSquares",
 }
 
 // shapes holds the table against the reference at n random shapes in all, of both arithmetics.

@@ -13,6 +13,7 @@ type entry uint8
 // type going out the order is F32 to F32, F32 to BF16, BF16 to BF16 (between).
 const (
 	convert entry = iota // F32 to BF16
+	widen                // BF16 to F32
 	addF32
 	addBF16
 	scale
@@ -56,8 +57,8 @@ const (
 )
 
 var entryNames = [entries]string{
-	convert: "convert_f32_bf16",
-	addF32:  "add_f32", addBF16: "add_bf16", scale: "scale_f32",
+	convert: "convert_f32_bf16", widen: "convert_bf16_f32",
+	addF32: "add_f32", addBF16: "add_bf16", scale: "scale_f32",
 	layerNormF32: "layer_norm_f32", layerNormBF16: "layer_norm_bf16", addNormF32: "add_norm_f32", addNormBF16: "add_norm_bf16",
 	layerNormGradF32: "layer_norm_grad_f32", layerNormGradBF16: "layer_norm_grad_bf16",
 	addNormGradF32: "add_norm_grad_f32", addNormGradBF16: "add_norm_grad_bf16",

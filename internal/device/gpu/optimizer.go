@@ -9,6 +9,20 @@ import (
 	"github.com/secencoder/secencoder/internal/kernel"
 )
 
+// Convert is one kernel.
+func (t *Table) Convert(on kernel.Stream, a *kernel.ConvertArgs) {
+	c := t.begin(on)
+	defer c.end()
+	if a.N == 0 || c.failed() {
+		return
+	}
+	e, from, to := convert, kernel.F32, kernel.BF16
+	if a.Out.DType == kernel.F32 {
+		e, from, to = widen, kernel.BF16, kernel.F32
+	}
+	c.run(c.pack(e).Ptr(want(a.X, from, a.N)).Ptr(want(a.Out, to, a.N)).I64(int64(a.N)), kernels.Elements(a.N, t.cores))
+}
+
 // Add is one kernel.
 func (t *Table) Add(on kernel.Stream, a *kernel.AddArgs) {
 	c := t.begin(on)

@@ -270,6 +270,9 @@ func (s *staged) Pool(_ kernel.Stream, a *kernel.PoolArgs) { stagedCall(s, a, s.
 func (s *staged) PoolGrad(_ kernel.Stream, a *kernel.PoolGradArgs) {
 	stagedCall(s, a, s.Table.PoolGrad)
 }
+func (s *staged) Convert(_ kernel.Stream, a *kernel.ConvertArgs) {
+	stagedCall(s, a, s.Table.Convert)
+}
 func (s *staged) Add(_ kernel.Stream, a *kernel.AddArgs)     { stagedCall(s, a, s.Table.Add) }
 func (s *staged) AdamW(_ kernel.Stream, a *kernel.AdamWArgs) { stagedCall(s, a, s.Table.AdamW) }
 

@@ -77,6 +77,7 @@ type operands struct {
 	gather     gatherCall
 	pool       poolCall
 	add        *kernel.AddArgs
+	convert    *kernel.ConvertArgs
 	adam       *kernel.AdamWArgs
 	adamFactor AdamWScalars
 	squares    *kernel.SumSquaresArgs

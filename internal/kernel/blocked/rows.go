@@ -12,6 +12,24 @@ import (
 // Pool and its gradient 0.12 and 0.11 / 0.07 and 0.06 (BenchmarkRows).
 
 // Add: out = a + b.
+// Convert: out = x in the other type.
+func (k *Kernels) Convert(_ kernel.Stream, a *kernel.ConvertArgs) {
+	k.begin(kernel.Buf{})
+	defer k.end()
+	k.call.convert = a
+	k.run(parts(a.N, 1<<14), (*Kernels).convertPart)
+}
+
+func (k *Kernels) convertPart(part, _ int) {
+	a := k.call.convert
+	lo, hi := span(part, 1<<14, a.N)
+	if a.Out.DType == kernel.BF16 {
+		k.p.Narrow(a.Out.BF16()[lo:hi], a.X.F32()[lo:hi])
+		return
+	}
+	k.p.Widen(a.Out.F32()[lo:hi], a.X.BF16()[lo:hi])
+}
+
 func (k *Kernels) Add(_ kernel.Stream, a *kernel.AddArgs) {
 	k.begin(kernel.Buf{})
 	defer k.end()

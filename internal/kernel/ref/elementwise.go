@@ -4,10 +4,25 @@ import (
 	"math"
 	"math/bits"
 
+	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/kernel"
 )
 
 // Add: out = a + b.
+func (k *table) Convert(_ kernel.Stream, a *kernel.ConvertArgs) {
+	if a.Out.DType == kernel.BF16 {
+		x, out := a.X.F32(), a.Out.BF16()
+		for i := range out[:a.N] {
+			out[i] = bf16.FromFloat32(x[i])
+		}
+		return
+	}
+	x, out := a.X.BF16(), a.Out.F32()
+	for i := range out[:a.N] {
+		out[i] = x[i].Float32()
+	}
+}
+
 func (k *table) Add(_ kernel.Stream, a *kernel.AddArgs) {
 	k.lock()
 	defer k.unlock()
