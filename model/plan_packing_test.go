@@ -101,7 +101,7 @@ func TestTailRowsAreIgnored(t *testing.T) {
 			want = got
 		}
 		for name := range want {
-			if !slices.Equal(got[name], want[name]) {
+			if !sameBits(got[name], want[name]) {
 				t.Errorf("%d tokens: %s differs", tokens, name)
 			}
 		}
@@ -162,7 +162,7 @@ func TestSameBits(t *testing.T) {
 					want = got
 				}
 				for name := range want {
-					if !slices.Equal(got[name], want[name]) {
+					if !sameBits(got[name], want[name]) {
 						t.Fatalf("%s: %d threads, %s: %s differs", change, v.threads, v.memory, name)
 					}
 				}
@@ -220,4 +220,9 @@ func TestPlanPrintsItself(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, s.String())
 		}
 	}
+}
+
+// sameBits tells −0 from 0.
+func sameBits(a, b []float32) bool {
+	return slices.EqualFunc(a, b, func(x, y float32) bool { return math.Float32bits(x) == math.Float32bits(y) })
 }

@@ -56,7 +56,7 @@ func TestQuestion(t *testing.T) {
 			eval := compilePlan(t, d, p, CompileOptions{Tokens: 17, Mode: ModeQuestion, Loss: true})
 			runPlan(t, train, b, false)
 			runPlan(t, eval, b, false)
-			if train.Loss() != eval.Loss() || len(eval.Logits()) != 2*15 || !slices.Equal(train.Logits(), eval.Logits()) {
+			if train.Loss() != eval.Loss() || len(eval.Logits()) != 2*15 || !sameBits(train.Logits(), eval.Logits()) {
 				t.Fatalf("loss %v and %v, %d logits", train.Loss(), eval.Loss(), len(eval.Logits()))
 			}
 			if want := spanLoss(eval.Logits(), b); math.Abs(float64(train.Loss())-want) > 0x1p-20*(1+want) {
@@ -108,7 +108,7 @@ func TestQuestion(t *testing.T) {
 			again := compilePlan(t, d, p, CompileOptions{Tokens: 17, Mode: ModeQuestion, Train: true, Recompute: exec.Layer})
 			runPlan(t, again, b, false)
 			for name, g := range gradients(p) {
-				if !slices.Equal(g, want[name]) {
+				if !sameBits(g, want[name]) {
 					t.Errorf("%s differs when layers are recomputed", name)
 				}
 			}
@@ -146,7 +146,7 @@ func TestQuestionsWithoutAnswer(t *testing.T) {
 	logits := compilePlan(t, openDevice(t, "", 1), p, CompileOptions{Tokens: 12, Mode: ModeQuestion})
 	b.Spans = nil
 	runPlan(t, logits, b, false)
-	if logits.Loss() != 0 || !slices.Equal(logits.Logits(), pl.Logits()) {
+	if logits.Loss() != 0 || !sameBits(logits.Logits(), pl.Logits()) {
 		t.Error("logits without a loss differ")
 	}
 }

@@ -39,7 +39,7 @@ func families() []family {
 	x := &cpu.X86
 	ymm := []feature{{"AVX2", x.HasAVX2}, {"FMA", x.HasFMA}}
 	zmm := append(slices.Clone(ymm), feature{"AVX512F", x.HasAVX512F}, feature{"AVX512BW", x.HasAVX512BW},
-		feature{"AVX512DQ", x.HasAVX512DQ}, feature{"AVX512VL", x.HasAVX512VL}, feature{"BMI2", x.HasBMI2})
+		feature{"AVX512DQ", x.HasAVX512DQ}, feature{"AVX512VL", x.HasAVX512VL})
 	pairs := append(slices.Clone(zmm), feature{"AVX512-BF16", x.HasAVX512BF16})
 	tiles := append(slices.Clone(pairs), feature{"AMX-TILE", x.HasAMXTile}, feature{"AMX-BF16", x.HasAMXBF16})
 	vectors := []family{

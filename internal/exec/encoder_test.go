@@ -2,7 +2,9 @@ package exec
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/secencoder/secencoder/internal/device"
@@ -194,6 +196,11 @@ func value(t *testing.T, p *Program, n *G.Node) []float32 {
 		return wide
 	}
 	return b.F32()
+}
+
+// sameBits tells −0 from 0.
+func sameBits(a, b []float32) bool {
+	return slices.EqualFunc(a, b, func(x, y float32) bool { return math.Float32bits(x) == math.Float32bits(y) })
 }
 
 // snapshot copies the gradients.

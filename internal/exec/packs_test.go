@@ -24,7 +24,7 @@ func TestPackedWeights(t *testing.T) {
 		if packs.Bytes() != 0 {
 			t.Errorf("%v: %d bytes taken before the first run", dtype, packs.Bytes())
 		}
-		if got := run1(first); !slices.Equal(got, want) {
+		if got := run1(first); !sameBits(got, want) {
 			t.Errorf("%v: packed weights give other bits", dtype)
 		}
 		taken := packs.Bytes()
@@ -32,7 +32,7 @@ func TestPackedWeights(t *testing.T) {
 			t.Errorf("%v: %d bytes taken, %d promised", dtype, taken, first.PackBytes())
 		}
 		second := e.compile(t, Options{Device: dev, Keep: e.hidden, Packs: packs})
-		if got := run1(second); !slices.Equal(got, want) || packs.Bytes() != taken {
+		if got := run1(second); !sameBits(got, want) || packs.Bytes() != taken {
 			t.Errorf("%v: a second program took %d bytes more", dtype, packs.Bytes()-taken)
 		}
 		if err := packs.Close(); err != nil || packs.Bytes() != 0 {
@@ -73,10 +73,10 @@ func TestPackedWeightsFollowUpdates(t *testing.T) {
 				}
 			}
 			third := len(got[0]) / 3
-			if !slices.Equal(got[1][:2*third], got[0][:2*third]) {
+			if !sameBits(got[1][:2*third], got[0][:2*third]) {
 				t.Errorf("%v, %v: packed weights give other gradients", dtype, policy)
 			}
-			if slices.Equal(got[1][2*third:], got[0][2*third:]) {
+			if sameBits(got[1][2*third:], got[0][2*third:]) {
 				t.Errorf("%v, %v: weights that were not packed again had no effect: nothing was packed", dtype, policy)
 			}
 			if err := packs.Close(); err != nil {

@@ -65,7 +65,7 @@ func policiesGiveTheSameBits(t *testing.T, activations kernel.DType) {
 			want = got
 		}
 		for name := range want {
-			if !slices.Equal(got[name], want[name]) {
+			if !sameBits(got[name], want[name]) {
 				t.Errorf("%v: %s differs", policy, name)
 			}
 		}
@@ -87,7 +87,7 @@ func TestThreadsGiveTheSameBits(t *testing.T) {
 				want = e.snapshot()
 			}
 			for name, g := range e.grads {
-				if !slices.Equal(g, want[name]) {
+				if !sameBits(g, want[name]) {
 					t.Errorf("%v, %d threads: %s differs", activations, threads, name)
 				}
 			}
@@ -120,7 +120,7 @@ func TestFusedSumsGiveTheSameBits(t *testing.T) {
 				want = e.snapshot()
 			}
 			for name, g := range e.grads {
-				if !slices.Equal(g, want[name]) {
+				if !sameBits(g, want[name]) {
 					t.Errorf("%q kernels: %s differs", kernels, name)
 				}
 			}
