@@ -170,7 +170,7 @@ func TestCheckScript(t *testing.T) {
 	only := []string{"run", "--only", "environment,info,memory", folder}
 
 	table, out := run(0, here, only...)
-	for step, want := range map[string]string{"environment": "pass ", "info": "absent ", "memory": "pass 1 test"} {
+	for step, want := range map[string]string{"environment": "pass ", "info": "absent ", "memory": "pass 2 tests"} {
 		if !strings.HasPrefix(table[step], want) {
 			t.Errorf("%s is %q, want %q:\n%s", step, table[step], want, out)
 		}

@@ -204,6 +204,9 @@ func (m *machine) outOfMemory(t *testing.T) {
 // The limit leaves room for the operands (about 4.3 MB) and for the pool's own blocks, not for the scratch memory.
 const scarce = 9 << 20
 
+func TestStandinOutOfMemory(t *testing.T) { onStandinWith(t, scarce).outOfMemory(t) }
+func TestCUDAOutOfMemory(t *testing.T)    { onGPUWith(t, scarce).outOfMemory(t) }
+
 // deviceFull asks the driver itself for more than there is, without a limit of ours: in one piece, and when all but some
 // of the device's memory is taken, by a layer whose scratch memory is twice what is left at most.
 func (m *machine) deviceFull(t *testing.T, left int) {
@@ -299,19 +302,17 @@ func (m *machine) deviceFull(t *testing.T, left int) {
 	works("when there is memory again", large)
 }
 
-func TestStandinOutOfMemory(t *testing.T) {
-	t.Run("by our limit", func(t *testing.T) { onStandinWith(t, scarce).outOfMemory(t) })
-	t.Run("by the driver", func(t *testing.T) {
-		library := standin.Build(t)
-		shim.Build(t, library.Path())
-		library.Set(standin.Memory, 48<<20)
-		(&machine{standin: library}).load(t, library.Path(), 0).deviceFull(t, 2<<20)
-	})
+func TestStandinDeviceFull(t *testing.T) {
+	library := standin.Build(t)
+	shim.Build(t, library.Path())
+	library.Set(standin.Memory, 48<<20)
+	(&machine{standin: library}).load(t, library.Path(), 0).deviceFull(t, 2<<20)
 }
 
-func TestCUDAOutOfMemory(t *testing.T) {
-	t.Run("by our limit", func(t *testing.T) { onGPUWith(t, scarce).outOfMemory(t) })
-	t.Run("by the driver", func(t *testing.T) { onGPU(t).deviceFull(t, 64<<20) })
+func TestCUDADeviceFull(t *testing.T) {
+	m := onGPU(t)
+	_, total := m.free(t)
+	m.deviceFull(t, int(min(total>>11, 64<<20))) // little of a small device
 }
 
 // graph captures a few calls, changes their operand and replays them: the graph must do what the calls do.
