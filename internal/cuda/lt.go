@@ -166,8 +166,8 @@ func (l *Lt) Stats() LtStats {
 }
 
 // Multiply puts a product on the stream. It reads p during the call only. No rows or no columns are nothing to do; K must
-// be at least 1. While a graph is being captured the product's workspace has to be in the cache: multiply the same shape
-// once before.
+// be at least 1. A bias should lie on a boundary of 16 bytes, see Product. While a graph is being captured the product's
+// workspace has to be in the cache: multiply the same shape once before.
 func (l *Lt) Multiply(s *Stream, p *Product) error {
 	err := l.multiply(s, p)
 	if err != nil {
