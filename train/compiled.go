@@ -38,10 +38,21 @@ func (s *session) planOptions(mode model.Mode, policy exec.Policy) model.Compile
 // usual, places, labels and pieces.
 const tokenBytes = 8
 
+// scratchBytes is what kernels keep beside the plan on so many threads: 20 MB a thread and 15 MB for all hold every preset.
+// Where a layer is no wider than one block of rows, the gradients of its weights hold that block of all tokens too.
+func scratchBytes(threads, tokens, hidden int) int64 {
+	const each, shared, block = 20e6, 15e6, 160
+	n := int64(each)
+	if hidden <= block {
+		n += 4 * int64(tokens) * int64(hidden)
+	}
+	return shared + int64(threads)*n
+}
+
 // promise chooses the fastest recomputation policy whose memory fits, before any of it is taken, and refuses the run
-// with the numbers when none does. Counted are the four arenas of the parameters, both plans, the micro-batches of two
-// steps (one is drawn while the other is computed), and, where a size limits the process, what it holds already. Where a
-// step has several micro-batches and the memory is there, it packs its weights once for all of them.
+// with the numbers when none does. Counted are the four arenas of the parameters, both plans, the kernels' scratch, the
+// micro-batches of two steps (one is drawn while the other is computed), and, where a size limits the process, what it
+// holds already. Where a step has several micro-batches and the memory is there, it packs its weights once for all of them.
 func (s *session) promise() error {
 	layout, err := model.Layout(s.modelConfig, model.Heads{MLM: true})
 	if err != nil {
@@ -55,7 +66,7 @@ func (s *session) promise() error {
 	if err != nil {
 		return err
 	}
-	fixed += evaluation + 2*tokenBytes*int64(s.c.stepTokens())
+	fixed += evaluation + 2*tokenBytes*int64(s.c.stepTokens()) + scratchBytes(s.device.Threads(), s.c.microTokens(), s.modelConfig.HiddenSize)
 	if s.available, err = device.AvailableMemory(); err != nil {
 		return err
 	}

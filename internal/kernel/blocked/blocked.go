@@ -33,6 +33,9 @@ type Kernels struct {
 	s       shared
 	call    operands
 	mapped  *mapped
+
+	scratch      []buffers // of the workers
+	scratchBytes int       // of all of them after the last call
 }
 
 // worker is the scratch of one worker of the pool; parts index it by their worker number.
@@ -97,6 +100,7 @@ func New(prims Prims, pool kernel.Pool) *Kernels {
 	k.mapped = &mapped{}
 	for i := range k.workers {
 		k.workers[i].m = k.mapped
+		k.scratch = append(k.scratch, k.workers[i].buffers())
 	}
 	runtime.AddCleanup(k, (*mapped).close, k.mapped)
 	return k
@@ -138,7 +142,10 @@ func (k *Kernels) begin(header kernel.Buf) {
 	}
 }
 
-func (k *Kernels) end() { k.mu.Unlock() }
+func (k *Kernels) end() {
+	k.level()
+	k.mu.Unlock()
+}
 
 // counter returns the dropout counter of a site in this step.
 func (k *Kernels) counter(site uint32) Counter {
