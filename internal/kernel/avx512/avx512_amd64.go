@@ -39,6 +39,34 @@ func tile(k int, a, b []float32, stride int, c []float32, ldc int, bias []float3
 	panels(k, ptr(a), ptr(b), stride, ptr(c), ldc, ptr(bias), m, n, add, ptr(b))
 }
 
+// inPlace is blocked.Format.InPlace.
+func inPlace(m, n, k int, a blocked.Values, at, ld int, trans bool, rest, b []float32, stride int, c []float32, ldc int, bias []float32, add bool) {
+	p := place{lda: 4 * ld, trans: trans}
+	switch whole := m / mr * mr; {
+	case whole == 0 || k == 0:
+	case trans:
+		p.a, p.step = start(a.F32, at, ld, k, whole), 4*mr
+	default:
+		p.a, p.step = start(a.F32, at, ld, whole, k), 4*mr*ld
+	}
+	sweepFrom(&p, m, n, k, rest, b, stride, c, ldc, bias, add)
+}
+
+// lying multiplies a whole panel of A where it lies, as panels does packed ones.
+func lying(p *place, i, k int, b *float32, stride int, c *float32, ldc int, bias *float32, n int, add bool, next *float32) {
+	a, mask, sum := p.panel(i), columns(n), flag(add)
+	switch {
+	case p.trans && n <= 16:
+		cols14x16(k, a, p.lda, b, 0, c, 4*ldc, bias, mr, mask, sum, next)
+	case p.trans:
+		cols14x32(k, a, p.lda, b, 4*stride, c, 4*ldc, bias, mr, mask, sum, next)
+	case n <= 16:
+		rows14x16(k, a, p.lda, b, 0, c, 4*ldc, bias, mr, mask, sum, next)
+	default:
+		rows14x32(k, a, p.lda, b, 4*stride, c, 4*ldc, bias, mr, mask, sum, next)
+	}
+}
+
 func packRowsOf(dst []float32, width int, src blocked.Values, at, ld, rows, k int) {
 	switch {
 	case k == 0:

@@ -2,6 +2,8 @@
 
 package avx512
 
+import "unsafe"
+
 // This file is what avx512 and avx512bf16 share word for word: how panels of words go through the tiles, whatever a word
 // holds. The one of avx512bf16 is made from the one of avx512 by go generate.
 
@@ -11,14 +13,7 @@ const mr = 14
 // panels multiplies one panel of A by one or two of B, k words deep, with the lowest tile that holds m rows; next is
 // prefetched.
 func panels(k int, a, b *float32, stride int, c *float32, ldc int, bias *float32, m, n int, add bool, next *float32) {
-	mask := uint32(1)<<n - 1
-	if n == 32 {
-		mask = ^uint32(0)
-	}
-	sum := 0
-	if add {
-		sum = 1
-	}
+	mask, sum := columns(n), flag(add)
 	switch {
 	case n <= 16:
 		gemm14x16(k, a, b, 0, c, 4*ldc, bias, m, mask, sum, next)
@@ -35,13 +30,35 @@ func panels(k int, a, b *float32, stride int, c *float32, ldc int, bias *float32
 	}
 }
 
-// sweepPanels is blocked.Format.Sweep of panels k words deep: a pair of panels of B stays in the L1 cache while the panels
-// of A pass, of which the first ones ask for the next pair.
+// place is where whole panels of A lie unpacked: the first at a, the others step bytes apart; a is nil when all are packed.
+// Rows lie lda bytes apart, or terms do, when trans.
+type place struct {
+	a         *float32
+	step, lda int
+	trans     bool
+}
+
+// panel returns the address of a panel.
+func (p *place) panel(i int) *float32 {
+	return (*float32)(unsafe.Add(unsafe.Pointer(p.a), i*p.step))
+}
+
+// sweepPanels is blocked.Format.Sweep of panels k words deep.
 func sweepPanels(m, n, k int, a, b []float32, stride int, c []float32, ldc int, bias []float32, add bool) {
+	sweepFrom(&place{}, m, n, k, a, b, stride, c, ldc, bias, add)
+}
+
+// sweepFrom multiplies panels of A, the whole ones where p says, those of a after them: a pair of panels of B stays in the
+// L1 cache while the panels of A pass, of which the first ones ask for the next pair.
+func sweepFrom(p *place, m, n, k int, a, b []float32, stride int, c []float32, ldc int, bias []float32, add bool) {
 	if m == 0 || n == 0 {
 		return
 	}
-	_, _ = a[(m+mr-1)/mr*mr*k:], b[(n-1)/16*stride+16*k:]
+	whole := 0
+	if p.a != nil {
+		whole = m / mr * mr
+	}
+	_, _ = a[(m-whole+mr-1)/mr*mr*k:], b[(n-1)/16*stride+16*k:]
 	_ = c[(m-1)*ldc+n-1]
 	for j := 0; j < n; j += 32 {
 		cols := min(32, n-j)
@@ -49,12 +66,17 @@ func sweepPanels(m, n, k int, a, b []float32, stride int, c []float32, ldc int, 
 		if j+32 < n {
 			next = 2 * stride
 		}
-		var start *float32
+		var from *float32
 		if bias != nil {
-			start = &bias[j]
+			from = &bias[j]
 		}
 		for i := 0; i < m; i += mr {
-			panels(k, ptr(a[i*k:]), ptr(at), stride, ptr(c[i*ldc+j:]), ldc, start, min(mr, m-i), cols, add, ptr(at[next:]))
+			to, ask := ptr(c[i*ldc+j:]), ptr(at[next:])
+			if i < whole {
+				lying(p, i/mr, k, ptr(at), stride, to, ldc, from, cols, add, ask)
+			} else {
+				panels(k, ptr(a[(i-whole)*k:]), ptr(at), stride, to, ldc, from, min(mr, m-i), cols, add, ask)
+			}
 			if next += 8 * k; next+8*k > min(len(at), 2*stride+32*k) {
 				next = 0
 			}
@@ -62,8 +84,24 @@ func sweepPanels(m, n, k int, a, b []float32, stride int, c []float32, ldc int, 
 	}
 }
 
+// columns is the mask of n columns of a tile; flag is what a tile reads for add.
+func columns(n int) uint32 { return ^uint32(0) >> (32 - n) }
+
+func flag(add bool) int {
+	if add {
+		return 1
+	}
+	return 0
+}
+
 // source checks that a panel lies in dst and its elements lie in src, and returns where they start.
 func source[T any](dst []float32, words int, src []T, at, ld, rows, k int) *T {
-	_, _ = dst[words-1], src[at+(rows-1)*ld+k-1]
+	_ = dst[words-1]
+	return start(src, at, ld, rows, k)
+}
+
+// start checks that rows of k elements, ld apart, lie in src, and returns where the first one starts.
+func start[T any](src []T, at, ld, rows, k int) *T {
+	_ = src[at+(rows-1)*ld+k-1]
 	return &src[at]
 }

@@ -31,7 +31,7 @@ func Available() (bool, string) {
 func Prims() blocked.Prims {
 	p := avx512.Prims()
 	p.Name = "avx512bf16"
-	p.Half = blocked.Format{MR: mr, NR: 32, KR: 2, Half: true, Depth: 512, PackRows: packRows, PackCols: packCols, Tile: tile, Sweep: sweep}
+	p.Half = blocked.Format{MR: mr, NR: 32, KR: 2, Half: true, Depth: 512, PackRows: packRows, PackCols: packCols, Tile: tile, Sweep: sweep, InPlace: inPlace}
 	return p
 }
 
@@ -46,6 +46,25 @@ func tile(k int, a, b []float32, stride int, c []float32, ldc int, bias []float3
 // sweep is blocked.Format.Sweep.
 func sweep(m, n, terms int, a, b []float32, stride int, c []float32, ldc int, bias []float32, add bool) {
 	sweepPanels(m, n, (terms+1)/2, a, b, stride, c, ldc, bias, add)
+}
+
+// inPlace is blocked.Format.InPlace: two neighbouring terms of a row are a word of a panel.
+func inPlace(m, n, terms int, a blocked.Values, at, ld int, _ bool, rest, b []float32, stride int, c []float32, ldc int, bias []float32, add bool) {
+	p := place{lda: 2 * ld, step: 2 * mr * ld}
+	if whole := m / mr * mr; whole > 0 && terms > 0 {
+		p.a = (*float32)(unsafe.Pointer(start(a.BF16, at, ld, whole, terms)))
+	}
+	sweepFrom(&p, m, n, terms/2, rest, b, stride, c, ldc, bias, add)
+}
+
+// lying multiplies a whole panel of A where it lies, as panels does packed ones.
+func lying(p *place, i, k int, b *float32, stride int, c *float32, ldc int, bias *float32, n int, add bool, next *float32) {
+	a, mask, sum := p.panel(i), columns(n), flag(add)
+	if n <= 16 {
+		rows14x16(k, a, p.lda, b, 0, c, 4*ldc, bias, mr, mask, sum, next)
+	} else {
+		rows14x32(k, a, p.lda, b, 4*stride, c, 4*ldc, bias, mr, mask, sum, next)
+	}
 }
 
 func packRows(dst []float32, width int, src blocked.Values, at, ld, rows, k int) {

@@ -43,6 +43,10 @@ type Format struct {
 	// Sweep is Tile for any m and n: panels of A follow one another, panels of B are stride words apart. nil: loops over
 	// Tile.
 	Sweep func(m, n, k int, a, b []float32, stride int, c []float32, ldc int, bias []float32, add bool)
+	// InPlace is Sweep that reads whole panels of A where they lie: element (i, p) = a[at + i·ld + p], or a[at + p·ld + i] when
+	// trans; the last m mod MR rows are packed in rest. Elements have the type of the format, and where a word holds two of
+	// them k is even and trans is not set. The bits are those of Sweep. nil: A is packed.
+	InPlace func(m, n, k int, a Values, at, ld int, trans bool, rest, b []float32, stride int, c []float32, ldc int, bias []float32, add bool)
 }
 
 // Len returns the words of a panel, or of several of that total width: a multiple of 16 for B, of MR for A.
@@ -88,6 +92,33 @@ func (f *Format) panelsB(dst []float32, b matrix, p0, p1, j0, j1 int) {
 		}
 		dst = dst[f.Len(16, kc):]
 	}
+}
+
+// whole returns how many of some rows of A, the first ones, are read where they lie, of that many terms.
+func (f *Format) whole(a *matrix, rows, terms int) int {
+	fits := a.data.F32 != nil
+	if f.Half {
+		fits = a.data.BF16 != nil && !a.trans && terms%2 == 0
+	}
+	if f.InPlace == nil || !fits {
+		return 0
+	}
+	return rows / f.MR * f.MR
+}
+
+// multiplyRows is multiply for rows i0 … i1 and terms p0 … p1 of a: the first whole rows from where they lie, the others
+// packed in rest.
+func (f *Format) multiplyRows(a *matrix, i0, i1, p0, p1, whole int, rest []float32, n int, b []float32, c []float32, ldc int, bias []float32, add bool) {
+	stride := f.Len(16, p1-p0)
+	if whole == 0 {
+		f.multiply(i1-i0, n, p1-p0, rest, b, stride, c, ldc, bias, add)
+		return
+	}
+	at := a.at + i0*a.ld + p0
+	if a.trans {
+		at = a.at + p0*a.ld + i0
+	}
+	f.InPlace(i1-i0, n, p1-p0, a.data, at, a.ld, a.trans, rest, b, stride, c, ldc, bias, add)
 }
 
 // multiply runs the micro-kernel over packed panels: C[m, n] at c, a packed by panelsA, b by panelsB with panels stride

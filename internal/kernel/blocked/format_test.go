@@ -1,6 +1,8 @@
 package blocked_test
 
 import (
+	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -147,6 +149,73 @@ func TestTile(t *testing.T) {
 					if !intact() {
 						t.Fatalf("%s: %s: Tile(m %d, n %d) writes beyond C", p.Name, kind, m, n)
 					}
+				}
+			}
+		}
+	}
+}
+
+// TestInPlace holds products that read A where it lies against those of packed panels, bit for bit.
+func TestInPlace(t *testing.T) {
+	for _, p := range vectors(t) {
+		for kind, f := range formats(&p) {
+			if f.InPlace == nil {
+				continue
+			}
+			rnd := rand.New(rand.NewPCG(7, 8))
+			for range 1000 {
+				m, n, k := 1+rnd.IntN(3*f.MR+1), 1+rnd.IntN(70), rnd.IntN(40)
+				if rnd.IntN(8) == 0 {
+					k = f.Depth
+				}
+				trans, add, bias := rnd.IntN(2) == 0, rnd.IntN(2) == 0, rnd.IntN(2) == 0
+				if f.Half {
+					k, trans = k&^1, false
+				}
+				rows, cols, pack := m, k, f.PackRows
+				if trans {
+					rows, cols, pack = k, m, f.PackCols
+				}
+				ld, at := cols+rnd.IntN(5), rnd.IntN(5)
+				x, _ := guarded(rnd, at+rows*ld+cols)
+				a := blocked.Values{F32: x}
+				if f.Half {
+					h, _ := halves(x)
+					a = blocked.Values{BF16: h}
+				}
+				panel := f.Len(f.MR, k)
+				panels := make([]float32, (m+f.MR-1)/f.MR*panel)
+				for i := 0; i < m; i += f.MR {
+					from := at + i*ld
+					if trans {
+						from = at + i
+					}
+					pack(panels[i/f.MR*panel:], f.MR, a, from, ld, min(f.MR, m-i), k)
+				}
+				stride := f.Len(16, k) + rnd.IntN(20)
+				b, _ := guarded(rnd, (n+15)/16*stride+f.Len(16, k))
+				if f.Half {
+					for i := range b { // pairs of small numbers
+						b[i] = math.Float32frombits(uint32(bf16.FromFloat32(b[i]))<<16 | uint32(bf16.FromFloat32(-b[i])))
+					}
+				}
+				ldc := n + rnd.IntN(5)
+				c, intact := guarded(rnd, (m-1)*ldc+n)
+				want := append([]float32(nil), c...)
+				var start []float32
+				if bias {
+					start, _ = guarded(rnd, n)
+				}
+				f.Sweep(m, n, k, panels, b, stride, want, ldc, start, add)
+				f.InPlace(m, n, k, a, at, ld, trans, panels[m/f.MR*panel:], b, stride, c, ldc, start, add)
+				what := fmt.Sprintf("%s: %s: m %d, n %d, k %d, trans %v, bias %v, add %v", p.Name, kind, m, n, k, trans, bias, add)
+				for i := range c {
+					if math.Float32bits(c[i]) != math.Float32bits(want[i]) {
+						t.Fatalf("%s: element %d is %g in place, %g packed", what, i, c[i], want[i])
+					}
+				}
+				if !intact() {
+					t.Fatalf("%s: writes beyond C", what)
 				}
 			}
 		}

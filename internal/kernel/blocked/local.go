@@ -17,15 +17,16 @@ func (f *Format) rowsTimes(w *worker, a matrix, i0, i1, terms int, b []float32, 
 	for r0 := i0; r0 < i1; r0 += block {
 		r1 := min(r0+block, i1)
 		w.kept = packedA{}
-		packed := w.a.grow(w.m, f.Len(block, min(f.Depth, terms)))
+		whole := f.whole(&a, r1-r0, terms)
+		packed := w.a.grow(w.m, f.Len(upTo(r1-r0-whole, f.MR), min(f.Depth, terms)))
 		for p0 := 0; p0 < terms; p0 += f.Depth {
 			p1 := min(p0+f.Depth, terms)
-			f.panelsA(packed, a, r0, r1, p0, p1)
+			f.panelsA(packed, a, r0+whole, r1, p0, p1)
 			var start []float32
 			if p0 == 0 {
 				start = bias
 			}
-			f.multiply(r1-r0, n, p1-p0, packed, b[f.Len(width, p0):], f.Len(16, p1-p0), c[(r0-i0)*ldc:], ldc, start, add || p0 > 0)
+			f.multiplyRows(&a, r0, r1, p0, p1, whole, packed, n, b[f.Len(width, p0):], c[(r0-i0)*ldc:], ldc, start, add || p0 > 0)
 		}
 	}
 }

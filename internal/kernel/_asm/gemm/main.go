@@ -1,8 +1,9 @@
 // Command gemm writes the matrix-product micro-kernels and the packing routines of one instruction set.
 //
 // Layout that all of them share. A panel of B is 16 columns wide: element (p, j) stands at p·16 + j. A panel of A is MR
-// rows high: element (p, i) stands at p·MR + i. An element is a float32, or the pair of BF16 of two neighbouring terms. A micro-kernel multiplies one panel of A by one or two neighbouring
-// panels of B and keeps the whole tile of C in registers.
+// rows high: element (p, i) stands at p·MR + i. An element is a float32, or the pair of BF16 of two neighbouring terms. A
+// micro-kernel multiplies one panel of A by one or two neighbouring panels of B and keeps the whole tile of C in registers.
+// rows14x… and cols14x… read A where the caller has it.
 package main
 
 import (
@@ -36,7 +37,13 @@ func main() {
 // tiles512 writes tiles of full height, and lower ones for the last rows of a matrix.
 func tiles512(half bool) {
 	for _, rows := range []int{14, 11, 8, 5, 2} {
-		tile512(fmt.Sprintf("gemm%dx32", rows), rows, 2, half)
+		tile512(fmt.Sprintf("gemm%dx32", rows), rows, 2, half, packed)
 	}
-	tile512("gemm14x16", 14, 1, half)
+	tile512("gemm14x16", 14, 1, half, packed)
+	tile512("rows14x32", 14, 2, half, byRow)
+	tile512("rows14x16", 14, 1, half, byRow)
+	if !half {
+		tile512("cols14x32", 14, 2, half, byTerm)
+		tile512("cols14x16", 14, 1, half, byTerm)
+	}
 }
