@@ -103,6 +103,39 @@ func packColsHalf(dst []float32, width int, src blocked.Values, at, ld, cols, k 
 	packColsRounded(ptr(dst), width, source(dst, k*width, src.F32, at, ld, k, cols), 4*ld, cols, k)
 }
 
+func packWideOf(dst []float32, width, stride int, src blocked.Values, at, ld, panels, k int) {
+	packWideAs(dst, width, stride, src, at, ld, panels, k, false)
+}
+
+func packWideHalf(dst []float32, width, stride int, src blocked.Values, at, ld, panels, k int) {
+	packWideAs(dst, width, stride, src, at, ld, panels, k, true)
+}
+
+// packWideAs packs four terms of each panel at a time, and what is left panel by panel.
+func packWideAs(dst []float32, width, stride int, src blocked.Values, at, ld, panels, k int, round bool) {
+	quads := k / 4
+	done := 4 * quads
+	if quads > 0 {
+		_ = dst[(panels-1)*stride+done*width-1]
+		switch {
+		case src.BF16 != nil:
+			packWideWidened(ptr(dst), width, 4*stride, (*uint16)(start(src.BF16, at, ld, done, panels*width)), 2*ld, panels, quads)
+		case round:
+			packWideRounded(ptr(dst), width, 4*stride, start(src.F32, at, ld, done, panels*width), 4*ld, panels, quads)
+		default:
+			packWide(ptr(dst), width, 4*stride, start(src.F32, at, ld, done, panels*width), 4*ld, panels, quads)
+		}
+	}
+	for j := 0; j < panels && done < k; j++ {
+		to, from := dst[j*stride+done*width:], at+done*ld+j*width
+		if round {
+			packColsHalf(to, width, src, from, ld, width, k-done)
+		} else {
+			packColsOf(to, width, src, from, ld, width, k-done)
+		}
+	}
+}
+
 func addTransposed(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 	_, _ = dst[(rows-1)*ldd+cols-1], src[(cols-1)*lds+rows-1]
 	for i := 0; i < rows; i += 16 {

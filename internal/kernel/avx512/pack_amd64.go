@@ -14,6 +14,11 @@ func packRows(dst *float32, width int, src *float32, ld int, rows int, k int)
 //go:noescape
 func packCols(dst *float32, width int, src *float32, ld int, cols int, k int)
 
+// packWide sets dst[j·stride + p·width + i] = src[p·ld + j·width + i] for j < panels, i < width ≤ 16, four words p of each panel at a time, quads times; ld and stride are in bytes.
+//
+//go:noescape
+func packWide(dst *float32, width int, stride int, src *float32, ld int, panels int, quads int)
+
 // packRowsRounded sets dst[p·width + i] = src[i·ld + p] for i < rows ≤ 16, p < k, and 0 for rows ≤ i < width ≤ 16, rounded to BF16; ld is in bytes.
 //
 //go:noescape
@@ -24,6 +29,11 @@ func packRowsRounded(dst *float32, width int, src *float32, ld int, rows int, k 
 //go:noescape
 func packColsRounded(dst *float32, width int, src *float32, ld int, cols int, k int)
 
+// packWideRounded sets dst[j·stride + p·width + i] = src[p·ld + j·width + i] for j < panels, i < width ≤ 16, rounded to BF16, four words p of each panel at a time, quads times; ld and stride are in bytes.
+//
+//go:noescape
+func packWideRounded(dst *float32, width int, stride int, src *float32, ld int, panels int, quads int)
+
 // packRowsWidened sets dst[p·width + i] = src[i·ld + p] for i < rows ≤ 16, p < k, and 0 for rows ≤ i < width ≤ 16, from BF16; ld is in bytes.
 //
 //go:noescape
@@ -33,6 +43,11 @@ func packRowsWidened(dst *float32, width int, src *uint16, ld int, rows int, k i
 //
 //go:noescape
 func packColsWidened(dst *float32, width int, src *uint16, ld int, cols int, k int)
+
+// packWideWidened sets dst[j·stride + p·width + i] = src[p·ld + j·width + i] for j < panels, i < width ≤ 16, from BF16, four words p of each panel at a time, quads times; ld and stride are in bytes.
+//
+//go:noescape
+func packWideWidened(dst *float32, width int, stride int, src *uint16, ld int, panels int, quads int)
 
 // addTransposed16 adds src[j·lds + i] to dst[i·ldd + j] for i < rows ≤ 16, j < cols ≤ 16; strides in bytes.
 //

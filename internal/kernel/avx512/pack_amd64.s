@@ -295,6 +295,60 @@ odd:
 	VZEROUPPER
 	RET
 
+// func packWide(dst *float32, width int, stride int, src *float32, ld int, panels int, quads int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·packWide(SB), NOSPLIT, $0-56
+	MOVQ  dst+0(FP), DI
+	MOVQ  width+8(FP), AX
+	MOVQ  stride+16(FP), BX
+	MOVQ  src+24(FP), SI
+	MOVQ  ld+32(FP), DX
+	MOVQ  quads+48(FP), R12
+	XORL  R13, R13
+	BTSL  AX, R13
+	SUBL  $0x01, R13
+	KMOVW R13, K1
+	MOVQ  AX, R13
+	SHLQ  $0x02, R13
+	SHLQ  $0x02, AX
+	LEAQ  (DX)(DX*2), R8
+	LEAQ  (AX)(AX*2), R9
+
+quad:
+	SUBQ $0x01, R12
+	JL   end
+	MOVQ SI, R10
+	LEAQ (SI)(DX*4), R15
+	MOVQ DI, R11
+	MOVQ panels+40(FP), R14
+
+panel:
+	VMOVUPS.Z  (R10), K1, Z0
+	VMOVUPS.Z  (R10)(DX*1), K1, Z1
+	VMOVUPS.Z  (R10)(DX*2), K1, Z2
+	VMOVUPS.Z  (R10)(R8*1), K1, Z3
+	VMOVUPS    Z0, K1, (R11)
+	VMOVUPS    Z1, K1, (R11)(AX*1)
+	VMOVUPS    Z2, K1, (R11)(AX*2)
+	VMOVUPS    Z3, K1, (R11)(R9*1)
+	LEAQ       (R10)(DX*4), CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 (CX)(DX*1)
+	PREFETCHT0 (CX)(DX*2)
+	PREFETCHT0 (CX)(R8*1)
+	ADDQ       R13, R10
+	ADDQ       R13, R15
+	ADDQ       BX, R11
+	SUBQ       $0x01, R14
+	JG         panel
+	LEAQ       (SI)(DX*4), SI
+	LEAQ       (DI)(AX*4), DI
+	JMP        quad
+
+end:
+	VZEROUPPER
+	RET
+
 // func packRowsRounded(dst *float32, width int, src *float32, ld int, rows int, k int)
 // Requires: AVX, AVX512BW, AVX512F
 TEXT ·packRowsRounded(SB), NOSPLIT, $0-48
@@ -749,6 +803,96 @@ odd:
 	VZEROUPPER
 	RET
 
+// func packWideRounded(dst *float32, width int, stride int, src *float32, ld int, panels int, quads int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·packWideRounded(SB), NOSPLIT, $0-56
+	MOVQ         dst+0(FP), DI
+	MOVQ         width+8(FP), AX
+	MOVQ         stride+16(FP), BX
+	MOVQ         src+24(FP), SI
+	MOVQ         ld+32(FP), DX
+	MOVQ         quads+48(FP), R12
+	XORL         R13, R13
+	BTSL         AX, R13
+	SUBL         $0x01, R13
+	KMOVW        R13, K1
+	MOVL         $0x00000001, R13
+	VPBROADCASTD R13, Z28
+	MOVL         $0x00007fff, R13
+	VPBROADCASTD R13, Z29
+	MOVL         $0xffff0000, R13
+	VPBROADCASTD R13, Z30
+	MOVL         $0x00400000, R13
+	VPBROADCASTD R13, Z31
+	MOVQ         AX, R13
+	SHLQ         $0x02, R13
+	SHLQ         $0x02, AX
+	LEAQ         (DX)(DX*2), R8
+	LEAQ         (AX)(AX*2), R9
+
+quad:
+	SUBQ $0x01, R12
+	JL   end
+	MOVQ SI, R10
+	LEAQ (SI)(DX*4), R15
+	MOVQ DI, R11
+	MOVQ panels+40(FP), R14
+
+panel:
+	VMOVUPS.Z  (R10), K1, Z0
+	VPSRLD     $0x10, Z0, Z4
+	VPANDD     Z28, Z4, Z4
+	VPADDD     Z29, Z4, Z4
+	VPADDD     Z0, Z4, Z4
+	VCMPPS     $0x03, Z0, Z0, K3
+	VPORD      Z31, Z0, K3, Z4
+	VPANDD     Z30, Z4, Z0
+	VMOVUPS.Z  (R10)(DX*1), K1, Z1
+	VPSRLD     $0x10, Z1, Z5
+	VPANDD     Z28, Z5, Z5
+	VPADDD     Z29, Z5, Z5
+	VPADDD     Z1, Z5, Z5
+	VCMPPS     $0x03, Z1, Z1, K3
+	VPORD      Z31, Z1, K3, Z5
+	VPANDD     Z30, Z5, Z1
+	VMOVUPS.Z  (R10)(DX*2), K1, Z2
+	VPSRLD     $0x10, Z2, Z6
+	VPANDD     Z28, Z6, Z6
+	VPADDD     Z29, Z6, Z6
+	VPADDD     Z2, Z6, Z6
+	VCMPPS     $0x03, Z2, Z2, K3
+	VPORD      Z31, Z2, K3, Z6
+	VPANDD     Z30, Z6, Z2
+	VMOVUPS.Z  (R10)(R8*1), K1, Z3
+	VPSRLD     $0x10, Z3, Z7
+	VPANDD     Z28, Z7, Z7
+	VPADDD     Z29, Z7, Z7
+	VPADDD     Z3, Z7, Z7
+	VCMPPS     $0x03, Z3, Z3, K3
+	VPORD      Z31, Z3, K3, Z7
+	VPANDD     Z30, Z7, Z3
+	VMOVUPS    Z0, K1, (R11)
+	VMOVUPS    Z1, K1, (R11)(AX*1)
+	VMOVUPS    Z2, K1, (R11)(AX*2)
+	VMOVUPS    Z3, K1, (R11)(R9*1)
+	LEAQ       (R10)(DX*4), CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 (CX)(DX*1)
+	PREFETCHT0 (CX)(DX*2)
+	PREFETCHT0 (CX)(R8*1)
+	ADDQ       R13, R10
+	ADDQ       R13, R15
+	ADDQ       BX, R11
+	SUBQ       $0x01, R14
+	JG         panel
+	LEAQ       (SI)(DX*4), SI
+	LEAQ       (DI)(AX*4), DI
+	JMP        quad
+
+end:
+	VZEROUPPER
+	RET
+
 // func packRowsWidened(dst *float32, width int, src *uint16, ld int, rows int, k int)
 // Requires: AVX, AVX512BW, AVX512F
 TEXT ·packRowsWidened(SB), NOSPLIT, $0-48
@@ -1058,6 +1202,64 @@ one:
 	JMP         one
 
 odd:
+	VZEROUPPER
+	RET
+
+// func packWideWidened(dst *float32, width int, stride int, src *uint16, ld int, panels int, quads int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·packWideWidened(SB), NOSPLIT, $0-56
+	MOVQ  dst+0(FP), DI
+	MOVQ  width+8(FP), AX
+	MOVQ  stride+16(FP), BX
+	MOVQ  src+24(FP), SI
+	MOVQ  ld+32(FP), DX
+	MOVQ  quads+48(FP), R12
+	XORL  R13, R13
+	BTSL  AX, R13
+	SUBL  $0x01, R13
+	KMOVW R13, K1
+	MOVQ  AX, R13
+	SHLQ  $0x01, R13
+	SHLQ  $0x02, AX
+	LEAQ  (DX)(DX*2), R8
+	LEAQ  (AX)(AX*2), R9
+
+quad:
+	SUBQ $0x01, R12
+	JL   end
+	MOVQ SI, R10
+	LEAQ (SI)(DX*4), R15
+	MOVQ DI, R11
+	MOVQ panels+40(FP), R14
+
+panel:
+	VPMOVZXWD.Z (R10), K1, Z0
+	VPSLLD      $0x10, Z0, Z0
+	VPMOVZXWD.Z (R10)(DX*1), K1, Z1
+	VPSLLD      $0x10, Z1, Z1
+	VPMOVZXWD.Z (R10)(DX*2), K1, Z2
+	VPSLLD      $0x10, Z2, Z2
+	VPMOVZXWD.Z (R10)(R8*1), K1, Z3
+	VPSLLD      $0x10, Z3, Z3
+	VMOVUPS     Z0, K1, (R11)
+	VMOVUPS     Z1, K1, (R11)(AX*1)
+	VMOVUPS     Z2, K1, (R11)(AX*2)
+	VMOVUPS     Z3, K1, (R11)(R9*1)
+	LEAQ        (R10)(DX*4), CX
+	PREFETCHT0  (CX)
+	PREFETCHT0  (CX)(DX*1)
+	PREFETCHT0  (CX)(DX*2)
+	PREFETCHT0  (CX)(R8*1)
+	ADDQ        R13, R10
+	ADDQ        R13, R15
+	ADDQ        BX, R11
+	SUBQ        $0x01, R14
+	JG          panel
+	LEAQ        (SI)(DX*4), SI
+	LEAQ        (DI)(AX*4), DI
+	JMP         quad
+
+end:
 	VZEROUPPER
 	RET
 

@@ -8,8 +8,8 @@ import "github.com/secencoder/secencoder/internal/kernel/blocked"
 func Prims() blocked.Prims {
 	p := blocked.Portable()
 	p.Name, p.AddTransposed = "avx512", addTransposed
-	p.Single = blocked.Format{MR: mr, NR: 32, KR: 1, Depth: 256, PackRows: packRowsOf, PackCols: packColsOf, Tile: tile, Sweep: sweepPanels, InPlace: inPlace}
-	p.Half = blocked.Format{MR: mr, NR: 32, KR: 1, Depth: 256, PackRows: packRowsHalf, PackCols: packColsHalf, Tile: tile, Sweep: sweepPanels}
+	p.Single = blocked.Format{MR: mr, NR: 32, KR: 1, Depth: 256, PackRows: packRowsOf, PackCols: packColsOf, PackWide: packWideOf, Tile: tile, Sweep: sweepPanels, InPlace: inPlace}
+	p.Half = blocked.Format{MR: mr, NR: 32, KR: 1, Depth: 256, PackRows: packRowsHalf, PackCols: packColsHalf, PackWide: packWideHalf, Tile: tile, Sweep: sweepPanels}
 	p.Widen, p.Narrow, p.Rows = widen, narrow, rows()
 	loops(&p)
 	p.Scores = blocked.ScoreLoops{

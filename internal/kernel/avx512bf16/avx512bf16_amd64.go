@@ -31,7 +31,7 @@ func Available() (bool, string) {
 func Prims() blocked.Prims {
 	p := avx512.Prims()
 	p.Name = "avx512bf16"
-	p.Half = blocked.Format{MR: mr, NR: 32, KR: 2, Half: true, Depth: 512, PackRows: packRows, PackCols: packCols, Tile: tile, Sweep: sweep, InPlace: inPlace}
+	p.Half = blocked.Format{MR: mr, NR: 32, KR: 2, Half: true, Depth: 512, PackRows: packRows, PackCols: packCols, PackWide: packWide, Tile: tile, Sweep: sweep, InPlace: inPlace}
 	return p
 }
 
@@ -84,5 +84,22 @@ func packCols(dst []float32, width int, src blocked.Values, at, ld, cols, k int)
 		packColsPairs(ptr(dst), width, (*uint16)(source(dst, (k+1)/2*width, src.BF16, at, ld, k, cols)), 2*ld, cols, k)
 	default:
 		packColsHalved(ptr(dst), width, source(dst, (k+1)/2*width, src.F32, at, ld, k, cols), 4*ld, cols, k)
+	}
+}
+
+// packWide packs eight terms of each panel at a time, and what is left panel by panel.
+func packWide(dst []float32, width, stride int, src blocked.Values, at, ld, panels, k int) {
+	quads := k / 8
+	done := 8 * quads
+	if quads > 0 {
+		_ = dst[(panels-1)*stride+done/2*width-1]
+		if src.BF16 != nil {
+			packWidePairs(ptr(dst), width, 4*stride, (*uint16)(start(src.BF16, at, ld, done, panels*width)), 2*ld, panels, quads)
+		} else {
+			packWideHalved(ptr(dst), width, 4*stride, start(src.F32, at, ld, done, panels*width), 4*ld, panels, quads)
+		}
+	}
+	for j := 0; j < panels && done < k; j++ {
+		packCols(dst[j*stride+done/2*width:], width, src, at+done*ld+j*width, ld, width, k-done)
 	}
 }

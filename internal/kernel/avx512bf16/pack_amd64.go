@@ -14,6 +14,11 @@ func packRowsPairs(dst *float32, width int, src *uint16, ld int, rows int, k int
 //go:noescape
 func packColsPairs(dst *float32, width int, src *uint16, ld int, cols int, k int)
 
+// packWidePairs sets dst[j·stride + p·width + i] = src[p·ld + j·width + i] for j < panels, i < width ≤ 16, pairs of terms p, p+1 of BF16 in one word, four words p of each panel at a time, quads times; ld and stride are in bytes.
+//
+//go:noescape
+func packWidePairs(dst *float32, width int, stride int, src *uint16, ld int, panels int, quads int)
+
 // packRowsHalved sets dst[p·width + i] = src[i·ld + p] for i < rows ≤ 16, p < k, and 0 for rows ≤ i < width ≤ 16, rounded to BF16, pairs of terms p, p+1 in one word; ld is in bytes.
 //
 //go:noescape
@@ -23,3 +28,8 @@ func packRowsHalved(dst *float32, width int, src *float32, ld int, rows int, k i
 //
 //go:noescape
 func packColsHalved(dst *float32, width int, src *float32, ld int, cols int, k int)
+
+// packWideHalved sets dst[j·stride + p·width + i] = src[p·ld + j·width + i] for j < panels, i < width ≤ 16, rounded to BF16, pairs of terms p, p+1 in one word, four words p of each panel at a time, quads times; ld and stride are in bytes.
+//
+//go:noescape
+func packWideHalved(dst *float32, width int, stride int, src *float32, ld int, panels int, quads int)

@@ -246,7 +246,7 @@ end:
 	RET
 
 // func packColsPairs(dst *float32, width int, src *uint16, ld int, cols int, k int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL
 TEXT ·packColsPairs(SB), NOSPLIT, $0-48
 	MOVQ  dst+0(FP), DI
 	MOVQ  width+8(FP), AX
@@ -263,20 +263,21 @@ TEXT ·packColsPairs(SB), NOSPLIT, $0-48
 	SUBL  $0x01, R13
 	KMOVW R13, K2
 	SHLQ  $0x02, AX
-	LEAQ  (DX)(DX*2), R8
-	LEAQ  (AX)(AX*2), R9
+
+	// Indices that bring the two rows side by side.
+	VMOVDQU16 interleave32<>+0(SB), Z31
+	LEAQ      (DX)(DX*2), R8
+	LEAQ      (AX)(AX*2), R9
 
 four:
 	SUBQ        $0x04, CX
 	JL          rest
-	VPMOVZXWD.Z (SI), K1, Z0
-	VPMOVZXWD.Z (SI)(DX*1), K1, Z4
-	VPSLLD      $0x10, Z4, Z4
-	VPORD       Z4, Z0, Z0
-	VPMOVZXWD.Z (SI)(DX*2), K1, Z1
-	VPMOVZXWD.Z (SI)(R8*1), K1, Z5
-	VPSLLD      $0x10, Z5, Z5
-	VPORD       Z5, Z1, Z1
+	VMOVDQU16.Z (SI), K1, Y0
+	VMOVDQU16.Z (SI)(DX*1), K1, Y4
+	VPERMT2W    Z4, Z31, Z0
+	VMOVDQU16.Z (SI)(DX*2), K1, Y1
+	VMOVDQU16.Z (SI)(R8*1), K1, Y5
+	VPERMT2W    Z5, Z31, Z1
 	VMOVUPS     Z0, K2, (DI)
 	VMOVUPS     Z1, K2, (DI)(AX*1)
 	LEAQ        (SI)(DX*4), SI
@@ -289,10 +290,9 @@ rest:
 one:
 	SUBQ        $0x02, CX
 	JL          odd
-	VPMOVZXWD.Z (SI), K1, Z0
-	VPMOVZXWD.Z (SI)(DX*1), K1, Z4
-	VPSLLD      $0x10, Z4, Z4
-	VPORD       Z4, Z0, Z0
+	VMOVDQU16.Z (SI), K1, Y0
+	VMOVDQU16.Z (SI)(DX*1), K1, Y4
+	VPERMT2W    Z4, Z31, Z0
 	VMOVUPS     Z0, K2, (DI)
 	LEAQ        (SI)(DX*2), SI
 	ADDQ        AX, DI
@@ -304,6 +304,111 @@ odd:
 	JL          end
 	VPMOVZXWD.Z (SI), K1, Z0
 	VMOVUPS     Z0, K2, (DI)
+
+end:
+	VZEROUPPER
+	RET
+
+DATA interleave32<>+0(SB)/2, $0x0000
+DATA interleave32<>+2(SB)/2, $0x0020
+DATA interleave32<>+4(SB)/2, $0x0001
+DATA interleave32<>+6(SB)/2, $0x0021
+DATA interleave32<>+8(SB)/2, $0x0002
+DATA interleave32<>+10(SB)/2, $0x0022
+DATA interleave32<>+12(SB)/2, $0x0003
+DATA interleave32<>+14(SB)/2, $0x0023
+DATA interleave32<>+16(SB)/2, $0x0004
+DATA interleave32<>+18(SB)/2, $0x0024
+DATA interleave32<>+20(SB)/2, $0x0005
+DATA interleave32<>+22(SB)/2, $0x0025
+DATA interleave32<>+24(SB)/2, $0x0006
+DATA interleave32<>+26(SB)/2, $0x0026
+DATA interleave32<>+28(SB)/2, $0x0007
+DATA interleave32<>+30(SB)/2, $0x0027
+DATA interleave32<>+32(SB)/2, $0x0008
+DATA interleave32<>+34(SB)/2, $0x0028
+DATA interleave32<>+36(SB)/2, $0x0009
+DATA interleave32<>+38(SB)/2, $0x0029
+DATA interleave32<>+40(SB)/2, $0x000a
+DATA interleave32<>+42(SB)/2, $0x002a
+DATA interleave32<>+44(SB)/2, $0x000b
+DATA interleave32<>+46(SB)/2, $0x002b
+DATA interleave32<>+48(SB)/2, $0x000c
+DATA interleave32<>+50(SB)/2, $0x002c
+DATA interleave32<>+52(SB)/2, $0x000d
+DATA interleave32<>+54(SB)/2, $0x002d
+DATA interleave32<>+56(SB)/2, $0x000e
+DATA interleave32<>+58(SB)/2, $0x002e
+DATA interleave32<>+60(SB)/2, $0x000f
+DATA interleave32<>+62(SB)/2, $0x002f
+GLOBL interleave32<>(SB), RODATA|NOPTR, $64
+
+// func packWidePairs(dst *float32, width int, stride int, src *uint16, ld int, panels int, quads int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, MMX+
+TEXT ·packWidePairs(SB), NOSPLIT, $0-56
+	MOVQ  dst+0(FP), DI
+	MOVQ  width+8(FP), AX
+	MOVQ  stride+16(FP), BX
+	MOVQ  src+24(FP), SI
+	MOVQ  ld+32(FP), DX
+	MOVQ  quads+48(FP), R12
+	XORL  R13, R13
+	BTSL  AX, R13
+	SUBL  $0x01, R13
+	KMOVW R13, K1
+
+	// Indices that bring the two rows side by side.
+	VMOVDQU16 interleave32<>+0(SB), Z31
+	MOVQ      AX, R13
+	SHLQ      $0x01, R13
+	SHLQ      $0x02, AX
+	LEAQ      (DX)(DX*2), R8
+	LEAQ      (AX)(AX*2), R9
+
+quad:
+	SUBQ $0x01, R12
+	JL   end
+	MOVQ SI, R10
+	LEAQ (SI)(DX*4), R15
+	MOVQ DI, R11
+	MOVQ panels+40(FP), R14
+
+panel:
+	VMOVDQU16.Z (R10), K1, Y0
+	VMOVDQU16.Z (R10)(DX*1), K1, Y4
+	VPERMT2W    Z4, Z31, Z0
+	VMOVDQU16.Z (R10)(DX*2), K1, Y1
+	VMOVDQU16.Z (R10)(R8*1), K1, Y5
+	VPERMT2W    Z5, Z31, Z1
+	VMOVDQU16.Z (R15), K1, Y2
+	VMOVDQU16.Z (R15)(DX*1), K1, Y6
+	VPERMT2W    Z6, Z31, Z2
+	VMOVDQU16.Z (R15)(DX*2), K1, Y3
+	VMOVDQU16.Z (R15)(R8*1), K1, Y7
+	VPERMT2W    Z7, Z31, Z3
+	VMOVUPS     Z0, K1, (R11)
+	VMOVUPS     Z1, K1, (R11)(AX*1)
+	VMOVUPS     Z2, K1, (R11)(AX*2)
+	VMOVUPS     Z3, K1, (R11)(R9*1)
+	LEAQ        (R10)(DX*8), CX
+	PREFETCHT0  (CX)
+	PREFETCHT0  (CX)(DX*1)
+	PREFETCHT0  (CX)(DX*2)
+	PREFETCHT0  (CX)(R8*1)
+	LEAQ        (R15)(DX*8), CX
+	PREFETCHT0  (CX)
+	PREFETCHT0  (CX)(DX*1)
+	PREFETCHT0  (CX)(DX*2)
+	PREFETCHT0  (CX)(R8*1)
+	ADDQ        R13, R10
+	ADDQ        R13, R15
+	ADDQ        BX, R11
+	SUBQ        $0x01, R14
+	JG          panel
+	LEAQ        (SI)(DX*4), SI
+	LEAQ        (SI)(DX*4), SI
+	LEAQ        (DI)(AX*4), DI
+	JMP         quad
 
 end:
 	VZEROUPPER
@@ -659,7 +764,7 @@ TEXT ·packColsHalved(SB), NOSPLIT, $0-48
 	SHLQ  $0x02, AX
 
 	// Indices that bring the two rows side by side.
-	VMOVDQU16 interleave<>+0(SB), Z31
+	VMOVDQU16 interleave16<>+0(SB), Z31
 	LEAQ      (DX)(DX*2), R8
 	LEAQ      (AX)(AX*2), R9
 
@@ -721,36 +826,123 @@ end:
 	VZEROUPPER
 	RET
 
-DATA interleave<>+0(SB)/2, $0x0000
-DATA interleave<>+2(SB)/2, $0x0010
-DATA interleave<>+4(SB)/2, $0x0001
-DATA interleave<>+6(SB)/2, $0x0011
-DATA interleave<>+8(SB)/2, $0x0002
-DATA interleave<>+10(SB)/2, $0x0012
-DATA interleave<>+12(SB)/2, $0x0003
-DATA interleave<>+14(SB)/2, $0x0013
-DATA interleave<>+16(SB)/2, $0x0004
-DATA interleave<>+18(SB)/2, $0x0014
-DATA interleave<>+20(SB)/2, $0x0005
-DATA interleave<>+22(SB)/2, $0x0015
-DATA interleave<>+24(SB)/2, $0x0006
-DATA interleave<>+26(SB)/2, $0x0016
-DATA interleave<>+28(SB)/2, $0x0007
-DATA interleave<>+30(SB)/2, $0x0017
-DATA interleave<>+32(SB)/2, $0x0008
-DATA interleave<>+34(SB)/2, $0x0018
-DATA interleave<>+36(SB)/2, $0x0009
-DATA interleave<>+38(SB)/2, $0x0019
-DATA interleave<>+40(SB)/2, $0x000a
-DATA interleave<>+42(SB)/2, $0x001a
-DATA interleave<>+44(SB)/2, $0x000b
-DATA interleave<>+46(SB)/2, $0x001b
-DATA interleave<>+48(SB)/2, $0x000c
-DATA interleave<>+50(SB)/2, $0x001c
-DATA interleave<>+52(SB)/2, $0x000d
-DATA interleave<>+54(SB)/2, $0x001d
-DATA interleave<>+56(SB)/2, $0x000e
-DATA interleave<>+58(SB)/2, $0x001e
-DATA interleave<>+60(SB)/2, $0x000f
-DATA interleave<>+62(SB)/2, $0x001f
-GLOBL interleave<>(SB), RODATA|NOPTR, $64
+DATA interleave16<>+0(SB)/2, $0x0000
+DATA interleave16<>+2(SB)/2, $0x0010
+DATA interleave16<>+4(SB)/2, $0x0001
+DATA interleave16<>+6(SB)/2, $0x0011
+DATA interleave16<>+8(SB)/2, $0x0002
+DATA interleave16<>+10(SB)/2, $0x0012
+DATA interleave16<>+12(SB)/2, $0x0003
+DATA interleave16<>+14(SB)/2, $0x0013
+DATA interleave16<>+16(SB)/2, $0x0004
+DATA interleave16<>+18(SB)/2, $0x0014
+DATA interleave16<>+20(SB)/2, $0x0005
+DATA interleave16<>+22(SB)/2, $0x0015
+DATA interleave16<>+24(SB)/2, $0x0006
+DATA interleave16<>+26(SB)/2, $0x0016
+DATA interleave16<>+28(SB)/2, $0x0007
+DATA interleave16<>+30(SB)/2, $0x0017
+DATA interleave16<>+32(SB)/2, $0x0008
+DATA interleave16<>+34(SB)/2, $0x0018
+DATA interleave16<>+36(SB)/2, $0x0009
+DATA interleave16<>+38(SB)/2, $0x0019
+DATA interleave16<>+40(SB)/2, $0x000a
+DATA interleave16<>+42(SB)/2, $0x001a
+DATA interleave16<>+44(SB)/2, $0x000b
+DATA interleave16<>+46(SB)/2, $0x001b
+DATA interleave16<>+48(SB)/2, $0x000c
+DATA interleave16<>+50(SB)/2, $0x001c
+DATA interleave16<>+52(SB)/2, $0x000d
+DATA interleave16<>+54(SB)/2, $0x001d
+DATA interleave16<>+56(SB)/2, $0x000e
+DATA interleave16<>+58(SB)/2, $0x001e
+DATA interleave16<>+60(SB)/2, $0x000f
+DATA interleave16<>+62(SB)/2, $0x001f
+GLOBL interleave16<>(SB), RODATA|NOPTR, $64
+
+// func packWideHalved(dst *float32, width int, stride int, src *float32, ld int, panels int, quads int)
+// Requires: AVX, AVX512BW, AVX512F, MMX+
+TEXT ·packWideHalved(SB), NOSPLIT, $0-56
+	MOVQ  dst+0(FP), DI
+	MOVQ  width+8(FP), AX
+	MOVQ  stride+16(FP), BX
+	MOVQ  src+24(FP), SI
+	MOVQ  ld+32(FP), DX
+	MOVQ  quads+48(FP), R12
+	XORL  R13, R13
+	BTSL  AX, R13
+	SUBL  $0x01, R13
+	KMOVW R13, K1
+
+	// Indices that bring the two rows side by side.
+	VMOVDQU16 interleave16<>+0(SB), Z31
+	MOVQ      AX, R13
+	SHLQ      $0x02, R13
+	SHLQ      $0x02, AX
+	LEAQ      (DX)(DX*2), R8
+	LEAQ      (AX)(AX*2), R9
+
+quad:
+	SUBQ $0x01, R12
+	JL   end
+	MOVQ SI, R10
+	LEAQ (SI)(DX*4), R15
+	MOVQ DI, R11
+	MOVQ panels+40(FP), R14
+
+panel:
+	VMOVUPS.Z (R10), K1, Z0
+	VMOVUPS.Z (R10)(DX*1), K1, Z4
+
+	// VCVTNE2PS2BF16 Z0, Z4, Z0
+	LONG      $0x485ff262
+	WORD      $0xc072
+	VPERMW    Z0, Z31, Z0
+	VMOVUPS.Z (R10)(DX*2), K1, Z1
+	VMOVUPS.Z (R10)(R8*1), K1, Z5
+
+	// VCVTNE2PS2BF16 Z1, Z5, Z1
+	LONG      $0x4857f262
+	WORD      $0xc972
+	VPERMW    Z1, Z31, Z1
+	VMOVUPS.Z (R15), K1, Z2
+	VMOVUPS.Z (R15)(DX*1), K1, Z6
+
+	// VCVTNE2PS2BF16 Z2, Z6, Z2
+	LONG      $0x484ff262
+	WORD      $0xd272
+	VPERMW    Z2, Z31, Z2
+	VMOVUPS.Z (R15)(DX*2), K1, Z3
+	VMOVUPS.Z (R15)(R8*1), K1, Z7
+
+	// VCVTNE2PS2BF16 Z3, Z7, Z3
+	LONG       $0x4847f262
+	WORD       $0xdb72
+	VPERMW     Z3, Z31, Z3
+	VMOVUPS    Z0, K1, (R11)
+	VMOVUPS    Z1, K1, (R11)(AX*1)
+	VMOVUPS    Z2, K1, (R11)(AX*2)
+	VMOVUPS    Z3, K1, (R11)(R9*1)
+	LEAQ       (R10)(DX*8), CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 (CX)(DX*1)
+	PREFETCHT0 (CX)(DX*2)
+	PREFETCHT0 (CX)(R8*1)
+	LEAQ       (R15)(DX*8), CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 (CX)(DX*1)
+	PREFETCHT0 (CX)(DX*2)
+	PREFETCHT0 (CX)(R8*1)
+	ADDQ       R13, R10
+	ADDQ       R13, R15
+	ADDQ       BX, R11
+	SUBQ       $0x01, R14
+	JG         panel
+	LEAQ       (SI)(DX*4), SI
+	LEAQ       (SI)(DX*4), SI
+	LEAQ       (DI)(AX*4), DI
+	JMP        quad
+
+end:
+	VZEROUPPER
+	RET

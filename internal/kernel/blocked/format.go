@@ -37,6 +37,9 @@ type Format struct {
 	PackRows func(dst []float32, width int, src Values, at, ld, rows, k int)
 	// PackCols packs element (i, p) = src[at + p·ld + i] for i < cols, p < k, and 0 for cols ≤ i < width. ld may be negative.
 	PackCols func(dst []float32, width int, src Values, at, ld, cols, k int)
+	// PackWide is PackCols for whole panels side by side, from column at on, that go stride words apart. nil: loops over
+	// PackCols.
+	PackWide func(dst []float32, width, stride int, src Values, at, ld, panels, k int)
 	// Tile sets C[i, j], i < m ≤ MR, j < n ≤ NR, to (bias[j] or 0) + Σ_p A[i, p]·B[p, j], p < k, or adds that to it. The
 	// panel of B for columns from 16 on begins stride words after the first. bias is nil or holds n.
 	Tile func(k int, a, b []float32, stride int, c []float32, ldc int, bias []float32, m, n int, add bool)
@@ -68,29 +71,30 @@ func (f *Format) rows() int {
 
 // panelsA packs rows i0 … i1 and terms p0 … p1 of A into panels of width MR.
 func (f *Format) panelsA(dst []float32, a matrix, i0, i1, p0, p1 int) {
-	mr, kc := f.MR, p1-p0
-	for i := i0; i < i1; i += mr {
-		rows := min(mr, i1-i)
-		if a.trans {
-			f.PackCols(dst, mr, a.data, a.at+p0*a.ld+i, a.ld, rows, kc)
-		} else {
-			f.PackRows(dst, mr, a.data, a.at+i*a.ld+p0, a.ld, rows, kc)
-		}
-		dst = dst[f.Len(mr, kc):]
-	}
+	f.pack(dst, f.MR, a, !a.trans, i0, i1, p0, p1)
 }
 
 // panelsB packs terms p0 … p1 and columns j0 … j1 of B into panels of 16; trans means stored as [n, k].
 func (f *Format) panelsB(dst []float32, b matrix, p0, p1, j0, j1 int) {
-	kc := p1 - p0
-	for j := j0; j < j1; j += 16 {
-		cols := min(16, j1-j)
-		if b.trans {
-			f.PackRows(dst, 16, b.data, b.at+j*b.ld+p0, b.ld, cols, kc)
+	f.pack(dst, 16, b, b.trans, j0, j1, p0, p1)
+}
+
+// pack packs terms p0 … p1 of lines i0 … i1 of an operand, rows of the matrix or columns, into panels of some width.
+func (f *Format) pack(dst []float32, width int, x matrix, byRow bool, i0, i1, p0, p1 int) {
+	from, kc := 0, p1-p0
+	stride := f.Len(width, kc)
+	if !byRow && i1-i0 >= width && f.PackWide != nil {
+		from = (i1 - i0) / width
+		f.PackWide(dst, width, stride, x.data, x.at+p0*x.ld+i0, x.ld, from, kc)
+	}
+	for j := from; i0+j*width < i1; j++ {
+		i := i0 + j*width
+		lines := min(width, i1-i)
+		if byRow {
+			f.PackRows(dst[j*stride:], width, x.data, x.at+i*x.ld+p0, x.ld, lines, kc)
 		} else {
-			f.PackCols(dst, 16, b.data, b.at+p0*b.ld+j, b.ld, cols, kc)
+			f.PackCols(dst[j*stride:], width, x.data, x.at+p0*x.ld+i, x.ld, lines, kc)
 		}
-		dst = dst[f.Len(16, kc):]
 	}
 }
 

@@ -221,3 +221,41 @@ func TestInPlace(t *testing.T) {
 		}
 	}
 }
+
+// TestPackWide holds panels packed side by side against panels packed one by one, word for word.
+func TestPackWide(t *testing.T) {
+	for _, p := range vectors(t) {
+		for kind, f := range formats(&p) {
+			if f.PackWide == nil {
+				continue
+			}
+			rnd := rand.New(rand.NewPCG(9, 10))
+			for _, width := range []int{f.MR, 16} {
+				for range 300 {
+					panels, k := 1+rnd.IntN(5), rnd.IntN(70)
+					ld, at := panels*width+rnd.IntN(5), rnd.IntN(5)
+					x, _ := guarded(rnd, at+k*ld+panels*width)
+					half, _ := halves(x)
+					for _, src := range []blocked.Values{{F32: x}, {BF16: half}} {
+						stride := f.Len(width, k) + rnd.IntN(20)
+						got, intact := guarded(rnd, (panels-1)*stride+f.Len(width, k))
+						want := append([]float32(nil), got...)
+						f.PackWide(got, width, stride, src, at, ld, panels, k)
+						for j := range panels {
+							f.PackCols(want[j*stride:], width, src, at+j*width, ld, width, k)
+						}
+						what := fmt.Sprintf("%s: %s: width %d, %d panels, k %d, BF16 %v", p.Name, kind, width, panels, k, src.BF16 != nil)
+						for i := range got {
+							if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
+								t.Fatalf("%s: word %d is %x, want %x", what, i, math.Float32bits(got[i]), math.Float32bits(want[i]))
+							}
+						}
+						if !intact() {
+							t.Fatalf("%s: writes beyond the panels", what)
+						}
+					}
+				}
+			}
+		}
+	}
+}

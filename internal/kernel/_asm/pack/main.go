@@ -17,12 +17,14 @@ func main() {
 		for _, k := range []kind{same, rounded, widened} {
 			packRows512(k)
 			packCols512(k)
+			packWide512(k)
 		}
 		addTransposed512()
 	case "avx512bf16":
 		for _, k := range []kind{pairs, halved} {
 			packRows512(k)
 			packCols512(k)
+			packWide512(k)
 		}
 	case "avx2":
 		packRows2()

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
@@ -63,13 +65,50 @@ func lowHalves(n Register, k Op) {
 	KMOVD(R13.As32(), k)
 }
 
-// interleave is the order that brings the halves of a vector side by side: 0, 16, 1, 17 …
-func interleave() Mem {
-	at := GLOBL("interleave", 8|16)
-	for i := range 32 {
-		DATA(2*i, U16(i/2+i%2*16))
+// interleave is the order that brings elements apart by that many side by side: 0, 16, 1, 17 … for the halves of a vector,
+// 0, 32, 1, 33 … for two vectors.
+func interleave(apart int) Mem {
+	at, ok := orders[apart]
+	if !ok {
+		at = GLOBL(fmt.Sprintf("interleave%d", apart), 8|16)
+		for i := range 32 {
+			DATA(2*i, U16(i/2+i%2*apart))
+		}
+		orders[apart] = at
 	}
 	return at
+}
+
+var orders = map[int]Mem{}
+
+// wordsOf prepares words of the columns under mask K1 and returns what makes one vector of them, in r by way of t, from the
+// row at from and, where a word holds two terms, the one at next.
+func wordsOf(k kind) func(from, next Mem, r, t VecPhysical) {
+	constants(k)
+	switch k {
+	case pairs:
+		Comment("Indices that bring the two rows side by side.")
+		VMOVDQU16(interleave(32), Z31)
+	case halved:
+		Comment("Indices that bring the two rows side by side.")
+		VMOVDQU16(interleave(16), Z31)
+	}
+	return func(from, next Mem, r, t VecPhysical) {
+		switch k {
+		case pairs:
+			VMOVDQU16_Z(from, K1, r.AsY())
+			VMOVDQU16_Z(next, K1, t.AsY())
+			VPERMT2W(t, Z31, r)
+		case halved:
+			VMOVUPS_Z(from, K1, r)
+			VMOVUPS_Z(next, K1, t)
+			evex.VCVTNE2PS2BF16(r, t, r)
+			VPERMW(r, Z31, r)
+		default:
+			load(k, from, r, K1, nil, from, t)
+			finish(k, r, t)
+		}
+	}
 }
 
 // rowPointers makes the addresses of rows 0 … 15 from four pointers, the stride and three times the stride.
@@ -262,31 +301,9 @@ func packCols512(kd kind) {
 	low(cols, K1)
 	low(width, K2)
 	SHLQ(U8(2), width)
-	constants(kd)
-	if kd == halved {
-		Comment("Indices that bring the two rows side by side.")
-		VMOVDQU16(interleave(), Z31)
-	}
+	word := wordsOf(kd)
 	LEAQ(Mem{Base: ld, Index: ld, Scale: 2}, R8)
 	LEAQ(Mem{Base: width, Index: width, Scale: 2}, R9)
-	// word makes one vector of words from the row at from and the one at next.
-	word := func(from, next Mem, r, t VecPhysical) {
-		switch kd {
-		case pairs:
-			VPMOVZXWD_Z(from, K1, r)
-			VPMOVZXWD_Z(next, K1, t)
-			VPSLLD(U8(16), t, t)
-			VPORD(t, r, r)
-		case halved:
-			VMOVUPS_Z(from, K1, r)
-			VMOVUPS_Z(next, K1, t)
-			evex.VCVTNE2PS2BF16(r, t, r)
-			VPERMW(r, Z31, r)
-		default:
-			load(kd, from, r, K1, nil, from, t)
-			finish(kd, r, t)
-		}
-	}
 	from := []Mem{{Base: src}, {Base: src, Index: ld, Scale: 1}, {Base: src, Index: ld, Scale: 2}, {Base: src, Index: R8, Scale: 1}}
 	to := []Mem{{Base: dst}, {Base: dst, Index: width, Scale: 1}, {Base: dst, Index: width, Scale: 2}, {Base: dst, Index: R9, Scale: 1}}
 	n := 4 / kd.terms()
@@ -329,6 +346,74 @@ func packCols512(kd kind) {
 		VMOVUPS(Z0, K2, to[0])
 		Label("end")
 	}
+	VZEROUPPER()
+	RET()
+}
+
+// packWide512 packs whole panels side by side: four words of the first panel, four of the second and so on, then the next
+// four, and asks for the same columns of the next rows on the way. Down one panel after the other it takes one line, or half
+// of one, of each page, which prefetching hardware does not follow: dW of 3,072×768, 512 and 2,048 rows, in turns with that,
+// one core, is 2 to 3 % faster in float32, 1 to 2 % in BF16, and 3 to 6 % at 768×3,072 in BF16.
+// Tried: 512 and 1,024 columns at a time and 32 or 64 terms, without asking: the same gain in float32, less in BF16; with
+// both no more than with one.
+func packWide512(kd kind) {
+	name := "packWide" + kd.suffix()
+	TEXT(name, NOSPLIT, "func(dst *float32, width, stride int, src *"+kd.source()+", ld, panels, quads int)")
+	Pragma("noescape")
+	Doc(name + " sets dst[j·stride + p·width + i] = src[p·ld + j·width + i] for j < panels, i < width ≤ 16" + kd.says() +
+		", four words p of each panel at a time, quads times; ld and stride are in bytes.")
+	dst := Load(Param("dst"), RDI)
+	width := Load(Param("width"), RAX)
+	stride := Load(Param("stride"), RBX)
+	src := Load(Param("src"), RSI)
+	ld := Load(Param("ld"), RDX)
+	quads := Load(Param("quads"), R12)
+	low(width, K1)
+	word := wordsOf(kd)
+	MOVQ(width, R13)
+	SHLQ(U8(kd.size()/2), R13)
+	SHLQ(U8(2), width)
+	LEAQ(Mem{Base: ld, Index: ld, Scale: 2}, R8)
+	LEAQ(Mem{Base: width, Index: width, Scale: 2}, R9)
+	row := func(base Register, i int) Mem {
+		return []Mem{{Base: base}, {Base: base, Index: ld, Scale: 1}, {Base: base, Index: ld, Scale: 2}, {Base: base, Index: R8, Scale: 1}}[i]
+	}
+	Label("quad")
+	SUBQ(U8(1), quads)
+	JL(LabelRef("end"))
+	MOVQ(src, R10)
+	LEAQ(Mem{Base: src, Index: ld, Scale: 4}, R15)
+	MOVQ(dst, R11)
+	Load(Param("panels"), R14)
+	Label("panel")
+	rows := make([]Mem, 8)
+	for i := range 4 {
+		rows[i], rows[4+i] = row(R10, i), row(R15, i)
+	}
+	for i := range 4 {
+		f := i * kd.terms()
+		word(rows[f], rows[f+kd.terms()-1], zmm[i], zmm[4+i])
+	}
+	for i, to := range []Mem{{Base: R11}, {Base: R11, Index: width, Scale: 1}, {Base: R11, Index: width, Scale: 2}, {Base: R11, Index: R9, Scale: 1}} {
+		VMOVUPS(zmm[i], K1, to)
+	}
+	for n := range kd.terms() { // the rows of the next quad
+		LEAQ(Mem{Base: []Register{R10, R15}[n], Index: ld, Scale: uint8(4 * kd.terms())}, RCX)
+		for i := range 4 {
+			PREFETCHT0(row(RCX, i))
+		}
+	}
+	ADDQ(R13, R10)
+	ADDQ(R13, R15)
+	ADDQ(stride, R11)
+	SUBQ(U8(1), R14)
+	JG(LabelRef("panel"))
+	for range kd.terms() {
+		LEAQ(Mem{Base: src, Index: ld, Scale: 4}, src)
+	}
+	LEAQ(Mem{Base: dst, Index: width, Scale: 4}, dst)
+	JMP(LabelRef("quad"))
+	Label("end")
 	VZEROUPPER()
 	RET()
 }
