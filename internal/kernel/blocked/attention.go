@@ -26,7 +26,8 @@ import (
 // slot: the products with these two are made once per query and key, and the tile adds a row and a column inside the softmax. In
 // between each element looks its slot up.
 //
-// Of BF16 operands, P is rounded where it becomes a factor (Format.PackRows); scores, softmax and sums are float32.
+// Of BF16 operands, P is rounded where it becomes a factor (Format.PackRows); scores, softmax and sums are float32. Of float32
+// ones, P and dS are factors where they lie (Format.InPlace).
 //
 // Work holds the packed tables, 2·K·H floats each, and for one head or as many as keep the workers busy 3 floats a token
 // and column, and 2·K more for Tk: 138 MB at 48,000 tokens, H = 768, K = 256, 120 MB with BF16.
@@ -35,12 +36,14 @@ import (
 // GFLOP/s of encoder counts (4·N·H and 4·W·H a token forward, 2.5 and 3 times that backward) and share of the multipliers:
 //
 //	tokens      float32 forward, backward    BF16 forward, backward    with dropout of 0.1: float32, BF16
-//	512         178 (73 %), 174 (71 %)       307 (60 %), 297 (60 %)    170, 169; 284, 292
-//	2,048       170 (71 %), 151 (62 %)       296 (60 %), 258 (52 %)    160, 151; 262, 249
-//	8,192       175 (73 %), 172 (75 %)       313 (64 %), 305 (64 %)    165, 168; 266, 281
+//	512         183 (75 %), 191 (77 %)       307 (60 %), 297 (60 %)    170, 169; 284, 292
+//	2,048       178 (70 %), 179 (71 %)       296 (60 %), 258 (52 %)    160, 151; 262, 249
+//	8,192       190 (78 %), 193 (76 %)       313 (64 %), 305 (64 %)    165, 168; 266, 281
 //	48,000      173, 181                     328, 332
 //
-// Of 8,192 tokens forward, products take 79 % of the time, softmax 8 %, bringing P into panels 5 %. What keeps 2,048 tokens
+// float32 from 512 to 8,192 tokens without dropout reads P and dS in place, which gains 3 % forward and 5 % backward; figures
+// beside it are older.
+// Of 8,192 tokens forward, with P packed, products take 79 % of the time, softmax 8 %, bringing P into panels 5 %. What keeps 2,048 tokens
 // below is the windows: they make a fifth more products than are counted.
 // Tried: keys and values packed from their rows by every part: 149 GFLOP/s where 166 came out; Tk for all queries at 8,192
 // tokens: 255 with BF16 where windows make 294; slots looked up by rows: 5 to 15 % less; softmax by rows, tiles of 112 by
@@ -366,8 +369,8 @@ func (k *Kernels) attentionRows(w *attentionScratch, head int, it attentionItem)
 					}
 				}
 			}
-			f.panelsA(grow(&w.pack, f.Len(upTo(q, f.MR), nk)), matrix{data: single(t.S), ld: t.LD}, 0, q, 0, nk)
-			f.multiply(q, d, nk, w.pack, vb, f.Len(16, nk), ob, d, nil, j0 > 0)
+			grow(&w.pack, f.Len(upTo(q, f.MR), nk))
+			f.multiplyOnce(matrix{data: single(t.S), ld: t.LD}, q, d, nk, w.pack, vb, f.Len(16, nk), ob, d, j0 > 0)
 		}
 	}
 	kept := c.drop.Scale()

@@ -400,13 +400,10 @@ func (k *Kernels) gradTile(w *attentionScratch, g *gradPart, piece, i0, i1, j0, 
 
 	p, ds := matrix{data: single(t.S), ld: t.LD, trans: true}, g.ds
 	grow(&w.pack, max(f.Len(upTo(q, f.MR), nk), f.Len(upTo(nk, f.MR), q)))
-	f.panelsA(w.pack, p, 0, nk, 0, q)
-	f.multiply(nk, d, q, w.pack, oc, f.Len(16, q), w.dv, d, nil, add)
-	f.panelsA(w.pack, ds, 0, q, 0, nk)
-	f.multiply(q, d, nk, w.pack, w.kc, f.Len(16, nk), dq, d, nil, addQuery)
+	f.multiplyOnce(p, nk, d, q, w.pack, oc, f.Len(16, q), w.dv, d, add)
+	f.multiplyOnce(ds, q, d, nk, w.pack, w.kc, f.Len(16, nk), dq, d, addQuery)
 	ds.trans = true
-	f.panelsA(w.pack, ds, 0, nk, 0, q)
-	f.multiply(nk, d, q, w.pack, qc, f.Len(16, q), w.dk, d, nil, add)
+	f.multiplyOnce(ds, nk, d, q, w.pack, qc, f.Len(16, q), w.dk, d, add)
 
 	if c.c2p && r.end < 0 {
 		win := c.keyWindow(r.lo, r.hi)

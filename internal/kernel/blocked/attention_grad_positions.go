@@ -73,11 +73,9 @@ func (k *Kernels) gatherQuery(w *attentionScratch, g *gradPart, hk []float32, r 
 func (k *Kernels) keyGradient(w *attentionScratch, g *gradPart, m matrix, win window, qc, dq []float32, q int) {
 	c, f := &k.call.att, k.call.att.f
 	grow(&w.pack, max(f.Len(upTo(q, f.MR), win.w), f.Len(upTo(win.w, f.MR), q)))
-	f.panelsA(w.pack, m, 0, q, 0, win.w)
-	f.multiply(q, c.d, win.w, w.pack, c.keyC[g.head*c.tableC()+f.Len(16, win.base):], f.Len(16, c.k2), dq, c.d, nil, true)
+	f.multiplyOnce(m, q, c.d, win.w, w.pack, c.keyC[g.head*c.tableC()+f.Len(16, win.base):], f.Len(16, c.k2), dq, c.d, true)
 	m.trans = true
-	f.panelsA(w.pack, m, 0, win.w, 0, q)
-	f.multiply(win.w, c.d, q, w.pack, qc, f.Len(16, q), c.partialAt(g.group, g.head, false)[win.base*c.d:], c.d, nil, true)
+	f.multiplyOnce(m, win.w, c.d, q, w.pack, qc, f.Len(16, q), c.partialAt(g.group, g.head, false)[win.base*c.d:], c.d, true)
 }
 
 // queryGradient adds H·Pq to rows of w.dk from at on, and Hᵀ·K to the part's sum of dPq; w.hk holds H of n keys, w.kc all
@@ -86,11 +84,9 @@ func (k *Kernels) queryGradient(w *attentionScratch, g *gradPart, win window, at
 	c, f := &k.call.att, k.call.att.f
 	m := matrix{data: single(w.hk), ld: win.ld}
 	grow(&w.pack, max(f.Len(upTo(n, f.MR), win.w), f.Len(upTo(win.w, f.MR), n)))
-	f.panelsA(w.pack, m, 0, n, 0, win.w)
-	f.multiply(n, c.d, win.w, w.pack, c.queryC[g.head*c.tableC()+f.Len(16, win.base):], f.Len(16, c.k2), w.dk[at*c.d:], c.d, nil, true)
+	f.multiplyOnce(m, n, c.d, win.w, w.pack, c.queryC[g.head*c.tableC()+f.Len(16, win.base):], f.Len(16, c.k2), w.dk[at*c.d:], c.d, true)
 	m.trans = true
-	f.panelsA(w.pack, m, 0, win.w, 0, n)
-	f.multiply(win.w, c.d, n, w.pack, w.kc[f.Len(16, at):], f.Len(16, all), c.partialAt(g.group, g.head, true)[win.base*c.d:], c.d, nil, true)
+	f.multiplyOnce(m, win.w, c.d, n, w.pack, w.kc[f.Len(16, at):], f.Len(16, all), c.partialAt(g.group, g.head, true)[win.base*c.d:], c.d, true)
 }
 
 // farQueryGradient adds what the far tiles of queries i0 … i1 give to dQ and to dPk.

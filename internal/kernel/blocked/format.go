@@ -112,8 +112,7 @@ func (f *Format) whole(a *matrix, rows, terms int) int {
 
 // multiplyRows is multiply for rows i0 … i1 and terms p0 … p1 of a: the first whole rows from where they lie, the others
 // packed in rest.
-func (f *Format) multiplyRows(a *matrix, i0, i1, p0, p1, whole int, rest []float32, n int, b []float32, c []float32, ldc int, bias []float32, add bool) {
-	stride := f.Len(16, p1-p0)
+func (f *Format) multiplyRows(a *matrix, i0, i1, p0, p1, whole int, rest []float32, n int, b []float32, stride int, c []float32, ldc int, bias []float32, add bool) {
 	if whole == 0 {
 		f.multiply(i1-i0, n, p1-p0, rest, b, stride, c, ldc, bias, add)
 		return
@@ -123,6 +122,14 @@ func (f *Format) multiplyRows(a *matrix, i0, i1, p0, p1, whole int, rest []float
 		at = a.at + p0*a.ld + i0
 	}
 	f.InPlace(i1-i0, n, p1-p0, a.data, at, a.ld, a.trans, rest, b, stride, c, ldc, bias, add)
+}
+
+// multiplyOnce is multiply for the first m rows and kc terms of a, which no other product reads: what is not read where it
+// lies is packed in buf first.
+func (f *Format) multiplyOnce(a matrix, m, n, kc int, buf, b []float32, stride int, c []float32, ldc int, add bool) {
+	whole := f.whole(&a, m, kc)
+	f.panelsA(buf, a, whole, m, 0, kc)
+	f.multiplyRows(&a, 0, m, 0, kc, whole, buf, n, b, stride, c, ldc, nil, add)
 }
 
 // multiply runs the micro-kernel over packed panels: C[m, n] at c, a packed by panelsA, b by panelsB with panels stride

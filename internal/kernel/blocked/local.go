@@ -26,7 +26,7 @@ func (f *Format) rowsTimes(w *worker, a matrix, i0, i1, terms int, b []float32, 
 			if p0 == 0 {
 				start = bias
 			}
-			f.multiplyRows(&a, r0, r1, p0, p1, whole, packed, n, b[f.Len(width, p0):], c[(r0-i0)*ldc:], ldc, start, add || p0 > 0)
+			f.multiplyRows(&a, r0, r1, p0, p1, whole, packed, n, b[f.Len(width, p0):], f.Len(16, p1-p0), c[(r0-i0)*ldc:], ldc, start, add || p0 > 0)
 		}
 	}
 }
