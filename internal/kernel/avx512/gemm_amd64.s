@@ -23,6 +23,8 @@ TEXT ·gemm14x32(SB), NOSPLIT, $0-88
 
 	// Ask for the tile of C.
 	MOVQ       DX, CX
+	TESTQ      $0x00000fff, R9
+	JZ         aliases
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
 	CMPQ       R11, $0x01
@@ -90,6 +92,76 @@ TEXT ·gemm14x32(SB), NOSPLIT, $0-88
 	ADDQ       R9, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
+	JMP        asked
+
+aliases:
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x01
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x02
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x03
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x04
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x05
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x06
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x07
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x08
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x09
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0a
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0b
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0c
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0d
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
 
 asked:
 	// Start from the bias, or from zero.
@@ -589,6 +661,8 @@ TEXT ·gemm11x32(SB), NOSPLIT, $0-88
 
 	// Ask for the tile of C.
 	MOVQ       DX, CX
+	TESTQ      $0x00000fff, R9
+	JZ         aliases
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
 	CMPQ       R11, $0x01
@@ -641,6 +715,61 @@ TEXT ·gemm11x32(SB), NOSPLIT, $0-88
 	ADDQ       R9, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
+	JMP        asked
+
+aliases:
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x01
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x02
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x03
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x04
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x05
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x06
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x07
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x08
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x09
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0a
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
 
 asked:
 	// Start from the bias, or from zero.
@@ -1047,6 +1176,8 @@ TEXT ·gemm8x32(SB), NOSPLIT, $0-88
 
 	// Ask for the tile of C.
 	MOVQ       DX, CX
+	TESTQ      $0x00000fff, R9
+	JZ         aliases
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
 	CMPQ       R11, $0x01
@@ -1084,6 +1215,46 @@ TEXT ·gemm8x32(SB), NOSPLIT, $0-88
 	ADDQ       R9, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
+	JMP        asked
+
+aliases:
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x01
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x02
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x03
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x04
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x05
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x06
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x07
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
 
 asked:
 	// Start from the bias, or from zero.
@@ -1397,6 +1568,8 @@ TEXT ·gemm5x32(SB), NOSPLIT, $0-88
 
 	// Ask for the tile of C.
 	MOVQ       DX, CX
+	TESTQ      $0x00000fff, R9
+	JZ         aliases
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
 	CMPQ       R11, $0x01
@@ -1419,6 +1592,31 @@ TEXT ·gemm5x32(SB), NOSPLIT, $0-88
 	ADDQ       R9, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
+	JMP        asked
+
+aliases:
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x01
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x02
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x03
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x04
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
 
 asked:
 	// Start from the bias, or from zero.
@@ -1639,6 +1837,8 @@ TEXT ·gemm2x32(SB), NOSPLIT, $0-88
 
 	// Ask for the tile of C.
 	MOVQ       DX, CX
+	TESTQ      $0x00000fff, R9
+	JZ         aliases
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
 	CMPQ       R11, $0x01
@@ -1646,6 +1846,16 @@ TEXT ·gemm2x32(SB), NOSPLIT, $0-88
 	ADDQ       R9, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
+	JMP        asked
+
+aliases:
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x01
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
 
 asked:
 	// Start from the bias, or from zero.
@@ -1773,6 +1983,8 @@ TEXT ·gemm14x16(SB), NOSPLIT, $0-88
 
 	// Ask for the tile of C.
 	MOVQ       DX, CX
+	TESTQ      $0x00000fff, R9
+	JZ         aliases
 	PREFETCHT0 (CX)
 	CMPQ       R11, $0x01
 	JLE        asked
@@ -1826,6 +2038,62 @@ TEXT ·gemm14x16(SB), NOSPLIT, $0-88
 	JLE        asked
 	ADDQ       R9, CX
 	PREFETCHT0 (CX)
+	JMP        asked
+
+aliases:
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x01
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x02
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x03
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x04
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x05
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x06
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x07
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x08
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x09
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0a
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0b
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0c
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0d
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
 
 asked:
 	// Start from the bias, or from zero.
@@ -2180,6 +2448,8 @@ TEXT ·rows14x32(SB), NOSPLIT, $0-96
 
 	// Ask for the tile of C.
 	MOVQ       DX, CX
+	TESTQ      $0x00000fff, R9
+	JZ         aliases
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
 	CMPQ       R11, $0x01
@@ -2247,6 +2517,76 @@ TEXT ·rows14x32(SB), NOSPLIT, $0-96
 	ADDQ       R9, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
+	JMP        asked
+
+aliases:
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x01
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x02
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x03
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x04
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x05
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x06
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x07
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x08
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x09
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0a
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0b
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0c
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0d
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
 
 asked:
 	// Start from the bias, or from zero.
@@ -2759,6 +3099,8 @@ TEXT ·rows14x16(SB), NOSPLIT, $0-96
 
 	// Ask for the tile of C.
 	MOVQ       DX, CX
+	TESTQ      $0x00000fff, R9
+	JZ         aliases
 	PREFETCHT0 (CX)
 	CMPQ       R11, $0x01
 	JLE        asked
@@ -2812,6 +3154,62 @@ TEXT ·rows14x16(SB), NOSPLIT, $0-96
 	JLE        asked
 	ADDQ       R9, CX
 	PREFETCHT0 (CX)
+	JMP        asked
+
+aliases:
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x01
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x02
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x03
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x04
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x05
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x06
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x07
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x08
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x09
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0a
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0b
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0c
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0d
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
 
 asked:
 	// Start from the bias, or from zero.
@@ -3179,6 +3577,8 @@ TEXT ·cols14x32(SB), NOSPLIT, $0-96
 
 	// Ask for the tile of C.
 	MOVQ       DX, CX
+	TESTQ      $0x00000fff, R9
+	JZ         aliases
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
 	CMPQ       R11, $0x01
@@ -3246,6 +3646,76 @@ TEXT ·cols14x32(SB), NOSPLIT, $0-96
 	ADDQ       R9, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
+	JMP        asked
+
+aliases:
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x01
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x02
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x03
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x04
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x05
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x06
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x07
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x08
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x09
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0a
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0b
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0c
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0d
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
 
 asked:
 	// Start from the bias, or from zero.
@@ -3748,6 +4218,8 @@ TEXT ·cols14x16(SB), NOSPLIT, $0-96
 
 	// Ask for the tile of C.
 	MOVQ       DX, CX
+	TESTQ      $0x00000fff, R9
+	JZ         aliases
 	PREFETCHT0 (CX)
 	CMPQ       R11, $0x01
 	JLE        asked
@@ -3801,6 +4273,62 @@ TEXT ·cols14x16(SB), NOSPLIT, $0-96
 	JLE        asked
 	ADDQ       R9, CX
 	PREFETCHT0 (CX)
+	JMP        asked
+
+aliases:
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x01
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x02
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x03
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x04
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x05
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x06
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x07
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x08
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x09
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0a
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0b
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0c
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0d
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
 
 asked:
 	// Start from the bias, or from zero.

@@ -23,6 +23,8 @@ TEXT ·gemm14x32(SB), NOSPLIT, $0-88
 
 	// Ask for the tile of C.
 	MOVQ       DX, CX
+	TESTQ      $0x00000fff, R9
+	JZ         aliases
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
 	CMPQ       R11, $0x01
@@ -90,6 +92,76 @@ TEXT ·gemm14x32(SB), NOSPLIT, $0-88
 	ADDQ       R9, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
+	JMP        asked
+
+aliases:
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x01
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x02
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x03
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x04
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x05
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x06
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x07
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x08
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x09
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0a
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0b
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0c
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0d
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
 
 asked:
 	// Start from the bias, or from zero.
@@ -1009,6 +1081,8 @@ TEXT ·gemm11x32(SB), NOSPLIT, $0-88
 
 	// Ask for the tile of C.
 	MOVQ       DX, CX
+	TESTQ      $0x00000fff, R9
+	JZ         aliases
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
 	CMPQ       R11, $0x01
@@ -1061,6 +1135,61 @@ TEXT ·gemm11x32(SB), NOSPLIT, $0-88
 	ADDQ       R9, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
+	JMP        asked
+
+aliases:
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x01
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x02
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x03
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x04
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x05
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x06
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x07
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x08
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x09
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0a
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
 
 asked:
 	// Start from the bias, or from zero.
@@ -1797,6 +1926,8 @@ TEXT ·gemm8x32(SB), NOSPLIT, $0-88
 
 	// Ask for the tile of C.
 	MOVQ       DX, CX
+	TESTQ      $0x00000fff, R9
+	JZ         aliases
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
 	CMPQ       R11, $0x01
@@ -1834,6 +1965,46 @@ TEXT ·gemm8x32(SB), NOSPLIT, $0-88
 	ADDQ       R9, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
+	JMP        asked
+
+aliases:
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x01
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x02
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x03
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x04
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x05
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x06
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x07
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
 
 asked:
 	// Start from the bias, or from zero.
@@ -2387,6 +2558,8 @@ TEXT ·gemm5x32(SB), NOSPLIT, $0-88
 
 	// Ask for the tile of C.
 	MOVQ       DX, CX
+	TESTQ      $0x00000fff, R9
+	JZ         aliases
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
 	CMPQ       R11, $0x01
@@ -2409,6 +2582,31 @@ TEXT ·gemm5x32(SB), NOSPLIT, $0-88
 	ADDQ       R9, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
+	JMP        asked
+
+aliases:
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x01
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x02
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x03
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x04
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
 
 asked:
 	// Start from the bias, or from zero.
@@ -2779,6 +2977,8 @@ TEXT ·gemm2x32(SB), NOSPLIT, $0-88
 
 	// Ask for the tile of C.
 	MOVQ       DX, CX
+	TESTQ      $0x00000fff, R9
+	JZ         aliases
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
 	CMPQ       R11, $0x01
@@ -2786,6 +2986,16 @@ TEXT ·gemm2x32(SB), NOSPLIT, $0-88
 	ADDQ       R9, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
+	JMP        asked
+
+aliases:
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x01
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
 
 asked:
 	// Start from the bias, or from zero.
@@ -2973,6 +3183,8 @@ TEXT ·gemm14x16(SB), NOSPLIT, $0-88
 
 	// Ask for the tile of C.
 	MOVQ       DX, CX
+	TESTQ      $0x00000fff, R9
+	JZ         aliases
 	PREFETCHT0 (CX)
 	CMPQ       R11, $0x01
 	JLE        asked
@@ -3026,6 +3238,62 @@ TEXT ·gemm14x16(SB), NOSPLIT, $0-88
 	JLE        asked
 	ADDQ       R9, CX
 	PREFETCHT0 (CX)
+	JMP        asked
+
+aliases:
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x01
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x02
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x03
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x04
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x05
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x06
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x07
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x08
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x09
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0a
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0b
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0c
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0d
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
 
 asked:
 	// Start from the bias, or from zero.
@@ -3590,6 +3858,8 @@ TEXT ·rows14x32(SB), NOSPLIT, $0-96
 
 	// Ask for the tile of C.
 	MOVQ       DX, CX
+	TESTQ      $0x00000fff, R9
+	JZ         aliases
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
 	CMPQ       R11, $0x01
@@ -3657,6 +3927,76 @@ TEXT ·rows14x32(SB), NOSPLIT, $0-96
 	ADDQ       R9, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
+	JMP        asked
+
+aliases:
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x01
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x02
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x03
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x04
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x05
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x06
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x07
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x08
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x09
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0a
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0b
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0c
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
+	CMPQ       R11, $0x0d
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	PREFETCHT1 64(CX)
 
 asked:
 	// Start from the bias, or from zero.
@@ -4589,6 +4929,8 @@ TEXT ·rows14x16(SB), NOSPLIT, $0-96
 
 	// Ask for the tile of C.
 	MOVQ       DX, CX
+	TESTQ      $0x00000fff, R9
+	JZ         aliases
 	PREFETCHT0 (CX)
 	CMPQ       R11, $0x01
 	JLE        asked
@@ -4642,6 +4984,62 @@ TEXT ·rows14x16(SB), NOSPLIT, $0-96
 	JLE        asked
 	ADDQ       R9, CX
 	PREFETCHT0 (CX)
+	JMP        asked
+
+aliases:
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x01
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x02
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x03
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x04
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x05
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x06
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x07
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x08
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x09
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0a
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0b
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0c
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
+	CMPQ       R11, $0x0d
+	JLE        asked
+	ADDQ       R9, CX
+	PREFETCHT1 (CX)
 
 asked:
 	// Start from the bias, or from zero.
