@@ -43,8 +43,8 @@ import (
 //
 // float32 from 512 to 8,192 tokens without dropout reads P and dS in place, which gains 3 % forward and 5 % backward; figures
 // beside it are older.
-// Of 8,192 tokens forward, with P packed, products take 79 % of the time, softmax 8 %, bringing P into panels 5 %. What keeps 2,048 tokens
-// below is the windows: they make a fifth more products than are counted.
+// Of 8,192 tokens forward, with P packed, products take 79 % of the time, softmax 8 %, bringing P into panels 5 %. What
+// keeps 2,048 tokens below is the windows: they make a fifth more products than are counted.
 // Tried: keys and values packed from their rows by every part: 149 GFLOP/s where 166 came out; Tk for all queries at 8,192
 // tokens: 255 with BF16 where windows make 294; slots looked up by rows: 5 to 15 % less; softmax by rows, tiles of 112 by
 // 112, scores rescaled and shifted in passes of their own: 100.

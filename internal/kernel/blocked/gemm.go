@@ -17,20 +17,23 @@ package blocked
 // Bytes: a pair of B panels (32 KiB) stays in the L1 cache while ten panels of A (14 KiB each) pass from the L2 cache, 4
 // bytes a cycle; a block of C passes the L2 cache once per Depth of terms. Micro-kernels on such blocks make 97 to 99 % of
 // the multipliers' rate. What is missing above that is packing, which moves memory (0.2 ns an element of a float32 weight, a
-// twentieth of its use by 512 rows), and results that leave the caches. One core of Zen 5, by processor time, shapes of base
-// from 512 to 4,096 rows, best tenth of the slices, share of the rate of registers alone: float32 88 to 95 % with packed
-// weights, 81 to 88 % without, dX and dW 83 to 91 %; BF16 88 to 92 %, 79 to 88 %, 81 to 92 %. 60 rows: 81 to 88 %, packed.
+// twentieth of its use by 512 rows), and results that leave the caches. One core of Zen 5, shapes of base, 512 rows, best
+// tenth of the slices, share of the rate of registers alone, weights packed: float32 y 90 to 93 %, dX 91 to 95 %, dW 90 to
+// 93 %; BF16 y 91 to 94 %, dX 91 to 94 %, dW 90 to 93 % (docs/bench/cpu-products.md). Before A was read in place,
+// y with weights that were not packed ahead came to 81 to 88 % in float32, where packed ones made 88 to 95.
 //
 // A in place against A packed, in turns, median, one thread and two: BF16 y 1.01 to 1.03 and 1.02 to 1.10, dX 1.01 to 1.04
 // and 1.02 to 1.10; float32 y 1.00 to 1.01 and 1.01 to 1.06, dX 0.99 to 1.04 and 0.99 to 1.10, dW 1.01 to 1.03 and 1.02 to
 // 1.09. Two threads gain more, because both pack the same rows. BF16 dW needs pairs of rows: it packs.
 //
-// Tried: A of BF16 dW packed once by all workers, for all chunks: 0 to 1 % on two threads, but 2 to 4 % slower on one, as
+// Tried: A of BF16 dW packed once by all workers, for all chunks: no difference on two threads, 0 to 5 % slower on one, as
 // its panels then come from beyond the L2 cache.
 // Tried: dW into blocks of scratch, and from there to where it belongs: 3 to 8 % slower, though rows 12 KiB apart share
 // places in the L1 cache.
 // Tried: blocks of rows of equal height, instead of a low one last: 768 rows on two threads 0 to 2 % faster, but 18 equal
 // parts keep 16 threads busy for less of the time, by count.
+// Tried: blocks of 384 terms of float32 and of 768 of BF16, half as many passes over C at 768 terms: 0 to 1 % faster, not worth
+// other bits.
 // Tried: blocks of all columns, whose sums leave the L2 cache: 512×768×3,072 in float32 66 %, dX of 512×3,072×768 66 %.
 // Tried: asking for source rows 256 bytes ahead while packing: no difference beyond the spread.
 const (
