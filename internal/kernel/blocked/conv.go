@@ -121,7 +121,7 @@ func (k *Kernels) ConvNormGrad(_ kernel.Stream, a *kernel.ConvNormGradArgs) {
 	k.call.dz = dzCall{dy: single(dc), sums: c.dB != nil, n: n, w: a.H, db: c.dB, beta: a.Beta[1]}
 	k.dzPass()
 	if c.dE != nil {
-		clear(c.dE[:n*a.H])
+		k.run(parts(n, rowsPerPart), (*Kernels).clearPart)
 	}
 	if n == 0 {
 		k.scaleAll(a.DW, a.Beta[0])
@@ -156,6 +156,13 @@ func (k *Kernels) ConvNormGrad(_ kernel.Stream, a *kernel.ConvNormGradArgs) {
 	if !c.out16.absent() {
 		k.run(parts(n, rowsPerPart), (*Kernels).roundPart)
 	}
+}
+
+// clearPart clears some rows of dE.
+func (k *Kernels) clearPart(part, _ int) {
+	c := &k.call.conv
+	i0, i1 := span(part, rowsPerPart, k.h.Tokens())
+	clear(c.dE[i0*c.h : i1*c.h])
 }
 
 // roundPart rounds some rows of dE.
