@@ -65,6 +65,7 @@ type CompileOptions struct {
 	// is available now). Empty: Recompute.
 	Memory    string
 	Recompute exec.Policy
+	Beside    int64 // bytes that count under a size in Memory beside arenas and plan, such as the device's scratch
 
 	// DType is the element type of activations and their gradients, and the arithmetic of matrix products: F32, the default,
 	// or BF16 (docs/numerics.md). Parameters, their gradients, losses and all results of a plan are float32 in both.
@@ -225,6 +226,7 @@ func program(g *graph, keep []*G.Node, dev *device.Device, o CompileOptions, oth
 	compile := func(p exec.Policy) (*exec.Program, error) {
 		return exec.Compile(g.Graph, exec.Options{Device: dev, Recompute: p, Keep: keep, Packs: o.Packs, Poison: o.Poison})
 	}
+	others += o.Beside
 	policy, limit, err := parseMemory(o.Memory, o.Recompute, others)
 	if err != nil {
 		return nil, err
@@ -233,7 +235,7 @@ func program(g *graph, keep []*G.Node, dev *device.Device, o CompileOptions, oth
 		return compile(policy)
 	}
 	made := map[exec.Policy]*exec.Program{}
-	policy, err = exec.Choose(limit, func(p exec.Policy) (int64, error) {
+	policy, least, err := exec.Choose(exec.Policies, limit, func(p exec.Policy) (int64, error) {
 		pr, err := compile(p)
 		if err != nil {
 			return 0, err
@@ -243,6 +245,10 @@ func program(g *graph, keep []*G.Node, dev *device.Device, o CompileOptions, oth
 	})
 	if err != nil {
 		return nil, fmt.Errorf("plan of %d tokens: %w", o.Tokens, err)
+	}
+	if least > 0 {
+		return nil, fmt.Errorf("plan of %d tokens: %w: at least %s bytes are needed, %s may be used", o.Tokens, exec.ErrDoesNotFit,
+			units.Count(least), units.Count(limit))
 	}
 	return made[policy], nil
 }

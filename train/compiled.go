@@ -38,17 +38,6 @@ func (s *session) planOptions(mode model.Mode, policy exec.Policy) model.Compile
 // usual, places, labels and pieces.
 const tokenBytes = 8
 
-// scratchBytes is what kernels keep beside the plan on so many threads: 20 MB a thread and 15 MB for all hold every preset.
-// Where a layer is no wider than one block of rows, the gradients of its weights hold that block of all tokens too.
-func scratchBytes(threads, tokens, hidden int) int64 {
-	const each, shared, block = 20e6, 15e6, 160
-	n := int64(each)
-	if hidden <= block {
-		n += 4 * int64(tokens) * int64(hidden)
-	}
-	return shared + int64(threads)*n
-}
-
 // promise chooses the fastest recomputation policy whose memory fits, before any of it is taken, and refuses the run
 // with the numbers when none does. Counted are the four arenas of the parameters, both plans, the kernels' scratch, the
 // micro-batches of two steps (one is drawn while the other is computed), and, where a size limits the process, what it
@@ -66,7 +55,7 @@ func (s *session) promise() error {
 	if err != nil {
 		return err
 	}
-	fixed += evaluation + 2*tokenBytes*int64(s.c.stepTokens()) + scratchBytes(s.device.Threads(), s.c.microTokens(), s.modelConfig.HiddenSize)
+	fixed += evaluation + 2*tokenBytes*int64(s.c.stepTokens()) + s.device.ScratchBytes()
 	if s.available, err = device.AvailableMemory(); err != nil {
 		return err
 	}
@@ -87,28 +76,23 @@ func (s *session) promise() error {
 	default:
 		limit = s.available
 	}
-	least := int64(-1)
-	for _, p := range exec.Policies {
-		if slices.Contains([]string{"none", "cheap", "layer"}, policy) && p.String() != policy {
-			continue
-		}
+	policies := slices.DeleteFunc(slices.Clone(exec.Policies), func(p exec.Policy) bool {
+		return slices.Contains([]string{"none", "cheap", "layer"}, policy) && p.String() != policy
+	})
+	var least int64
+	s.packed = 0
+	s.policy, least, err = exec.Choose(policies, limit, func(p exec.Policy) (int64, error) {
 		n, packs, err := model.PlanBytes(s.modelConfig, s.planOptions(model.ModeTrain, p))
-		if err != nil {
-			return err
+		if n += fixed; s.c.Accumulate > 1 && n+packs <= limit {
+			s.packed = packs
 		}
-		if n += fixed; n <= limit {
-			s.policy, s.packed = p, 0
-			if s.c.Accumulate > 1 && n+packs <= limit {
-				s.packed = packs
-			}
-			return nil
-		}
-		if least < 0 || n < least {
-			least = n
-		}
+		return n, err
+	})
+	if err != nil || least == 0 {
+		return err
 	}
-	return fmt.Errorf("--memory %s: %d tokens a micro-batch need %s of memory, %s may be used (%s available): %w", s.c.Memory,
-		s.c.microTokens(), units.FormatSize(least), units.FormatSize(limit), units.FormatSize(s.available), exec.ErrDoesNotFit)
+	return fmt.Errorf("--memory %s: %d tokens a micro-batch on %d threads need %s of memory, %s may be used (%s available): %w", s.c.Memory,
+		s.c.microTokens(), s.device.Threads(), units.FormatSize(least), units.FormatSize(limit), units.FormatSize(s.available), exec.ErrDoesNotFit)
 }
 
 // compiled makes the network of a session from the model's plans.

@@ -15,6 +15,7 @@ import (
 	"github.com/secencoder/secencoder/data/shard"
 	"github.com/secencoder/secencoder/internal/exec"
 	"github.com/secencoder/secencoder/internal/manifest"
+	"github.com/secencoder/secencoder/internal/units"
 	"github.com/secencoder/secencoder/model"
 	"github.com/secencoder/secencoder/tokenizer"
 )
@@ -141,6 +142,28 @@ func trainOnce(t *testing.T, dir, size, dtype string, tokens int) {
 	}
 }
 
+// What a run needs grows with its threads by the kernels' scratch.
+func TestScratchCounts(t *testing.T) {
+	need := map[int]int64{}
+	for _, threads := range []int{1, 8} {
+		settings := small(t, filepath.Join(t.TempDir(), "run"), 2)
+		settings.hooks, settings.Threads = hooks{}, new(threads)
+		settings.Memory = new("1MiB")
+		_, err := open(context.Background(), &settings)
+		if err == nil || !errors.Is(err, exec.ErrDoesNotFit) {
+			t.Fatalf("got %v", err)
+		}
+		_, after, _ := strings.Cut(err.Error(), " need ")
+		size, _, _ := strings.Cut(after, " of memory")
+		if need[threads], err = units.ParseSize(strings.ReplaceAll(size, " ", "")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if more := need[8] - need[1]; more < 120e6 || more > 160e6 { // 20 MB a thread; the process itself varies
+		t.Errorf("1 thread needs %d bytes, 8 need %d more, want about 140,000,000", need[1], more)
+	}
+}
+
 // What does not fit is refused before any of it is taken, with the number that would be needed, and no run begins.
 func TestMemoryIsRefusedBeforeItIsTaken(t *testing.T) {
 	for name, o := range map[string]Settings{
@@ -159,7 +182,7 @@ func TestMemoryIsRefusedBeforeItIsTaken(t *testing.T) {
 			if err == nil || !errors.Is(err, exec.ErrDoesNotFit) {
 				t.Fatalf("got %v", err)
 			}
-			if text := err.Error(); !strings.Contains(text, "tokens a micro-batch need ") || !strings.Contains(text, "available") {
+			if text := err.Error(); !strings.Contains(text, "tokens a micro-batch on ") || !strings.Contains(text, "available") {
 				t.Errorf("the numbers are missing: %v", text)
 			}
 			if s.params != nil || s.net != nil {

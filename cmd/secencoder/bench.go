@@ -70,7 +70,7 @@ func (cmd *benchCmd) Run(c *call) (err error) {
 	bar.Done()
 	switch {
 	case errors.Is(err, exec.ErrDoesNotFit) && cmd.What == "train":
-		return hint(err, "raise --memory, or lower --tokens, --context or --size")
+		return hint(err, "raise --memory, or lower --tokens, --context, --size or --threads")
 	case errors.Is(err, exec.ErrDoesNotFit):
 		return hint(err, "lower --tokens, --context or --size")
 	case err != nil && cmd.What == "gpu":
@@ -91,6 +91,9 @@ func (cmd *benchCmd) options(c *call) (o bench.Options, err error) {
 	}
 	if cmd.Size != "" && !slices.Contains(model.PresetNames(), cmd.Size) {
 		return o, usagef("--size %s: want one of %s", cmd.Size, strings.Join(model.PresetNames(), ", "))
+	}
+	if cmd.What == "gemm" && cmd.Context == 0 && (cmd.Tokens == 1 || cmd.Tokens == 2) {
+		return o, usagef("--tokens %d: want 3 or more", cmd.Tokens)
 	}
 	if cmd.Context < 0 || cmd.Tokens < 0 || cmd.Context > 0 && cmd.Context < 3 || cmd.Tokens > 0 && cmd.Tokens < max(cmd.Context, 3) {
 		return o, usagef("--context %d --tokens %d: want a context of 3 or more and at least as many tokens", cmd.Context, cmd.Tokens)

@@ -127,6 +127,10 @@ func newAttention(dev *device.Device, c *model.Config, o Options, m *maker) (*at
 		}
 	}
 	T, h, heads, span := o.Tokens, c.HiddenSize, c.NumAttentionHeads, c.AttentionSpan()
+	rows, size := int64(T), int64(o.DType.Size())
+	if err := fits(rows*(8*int64(h)*size+4*int64(heads)) + 4*int64(kernel.HeaderWords(T))); err != nil { // QKV, Out, their gradients; LSE
+		return nil, err
+	}
 	f := kernel.AttentionArgs{
 		Header: header(T, o.Context), Reach: o.Context - 1, A: heads, D: h / heads, K: span, C2P: c.C2P(), P2C: c.P2C(),
 		Sigma: c.Sigma(), Drop: kernel.Dropout{P: float32(c.AttentionProbsDropoutProb), Site: 1}, T: T,

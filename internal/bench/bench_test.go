@@ -149,6 +149,17 @@ func TestTrainRefusesWhatDoesNotFit(t *testing.T) {
 	}
 }
 
+// Operands that memory cannot hold are refused before any of them is made.
+func TestOperandsThatDoNotFit(t *testing.T) {
+	o := quick()
+	o.Context, o.Tokens = 512, 1<<34
+	for name, run := range map[string]func(context.Context, Options) (*Result, error){"attention": Attention, "gemm": GEMM} {
+		if _, err := run(t.Context(), o); !errors.Is(err, exec.ErrDoesNotFit) || !strings.Contains(err.Error(), "bytes are needed") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestQuantiles(t *testing.T) {
 	x := times{5, 1, 4, 2, 3, 6, 7, 8, 9, 10}
 	if x.median() != 6 || x.best() != 2 {

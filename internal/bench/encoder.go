@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"time"
 
@@ -71,7 +72,9 @@ func newEncoder(what string, o Options, mode model.Mode) (_ *encoder, err error)
 		if err = errors.Join(e.params.AllocateGrads(), e.params.AllocateMoments()); err != nil {
 			return nil, err
 		}
-		options.Memory = memory
+		var held runtime.MemStats
+		runtime.ReadMemStats(&held)
+		options.Memory, options.Beside = memory, int64(held.Sys)+e.dev.ScratchBytes()
 		if e.plan, err = model.Compile(e.dev, cfg, e.params, options); err != nil { // refuses before it takes memory
 			return nil, err
 		}

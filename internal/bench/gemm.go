@@ -129,6 +129,10 @@ func (g *gemm) cases(ctx context.Context, o device.Options, shapes []shape) (lis
 // layer measures the three products of one layer, with slices of the peaks between them.
 func (g *gemm) layer(ctx context.Context, dev *device.Device, s shape) (_ []timed, err error) {
 	k, m, dt := dev.Kernels(), newMaker(g.o.Seed), g.o.DType
+	T, in, out, size := int64(s.T), int64(s.in), int64(s.out), int64(dt.Size())
+	if err := fits(2*T*(in+out)*size + 8*in*out + 4*int64(kernel.HeaderWords(s.T))); err != nil { // x, y, their gradients; w and dW
+		return nil, err
+	}
 	defer func() { err = errors.Join(err, m.close()) }()
 	var x, w, b, y, dY, dX, dW kernel.Buf
 	err = errors.Join(

@@ -2,11 +2,14 @@ package bench
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/device"
+	"github.com/secencoder/secencoder/internal/exec"
 	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/internal/rng"
+	"github.com/secencoder/secencoder/internal/units"
 )
 
 // maker makes operands of random values in [−0.5, 0.5), in memory such as a plan has: outside Go's heap, on large pages,
@@ -52,6 +55,15 @@ func (m *maker) fill(dtype kernel.DType, n int, operands ...*kernel.Buf) error {
 		}
 	}
 	return nil
+}
+
+// fits returns an error when operands of so many bytes take more memory than there is, before any is taken.
+func fits(bytes int64) error {
+	available, err := device.AvailableMemory()
+	if err == nil && bytes > available {
+		err = fmt.Errorf("operands: %w: %s bytes are needed, %s are available", exec.ErrDoesNotFit, units.Count(bytes), units.Count(available))
+	}
+	return err
 }
 
 // work gives an operand its workspace; none where a kernel needs none.

@@ -105,6 +105,12 @@ func (d *Device) Threads() int { return d.pool.Workers() }
 // kernel runs.
 func (d *Device) Pool() kernel.Pool { return d.pool }
 
+// ScratchBytes bounds what the kernels come to keep beside their operands: 20 MB a thread and 15 MB for all hold every preset.
+func (d *Device) ScratchBytes() int64 {
+	const each, shared = 20e6, 15e6
+	return shared + each*int64(d.Threads())
+}
+
 // Close ends the workers. Arenas stay with who made them. The kernels must not be called any more.
 func (d *Device) Close() error {
 	d.pool.close()

@@ -6,7 +6,6 @@ import (
 
 	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/internal/op"
-	"github.com/secencoder/secencoder/internal/units"
 	G "gorgonia.org/gorgonia"
 )
 
@@ -43,26 +42,25 @@ func (p Policy) String() string {
 	return fmt.Sprintf("policy %d", uint8(p))
 }
 
-// ErrDoesNotFit is returned by Choose when no policy stays under the limit.
+// ErrDoesNotFit says that something needs more memory than it may use.
 var ErrDoesNotFit = errors.New("does not fit in memory")
 
-// Choose returns the fastest policy whose bytes stay under the limit. need returns the bytes of everything that counts
-// under it with a policy. When none fits, the error wraps ErrDoesNotFit and holds the smallest need.
-func Choose(limit int64, need func(Policy) (int64, error)) (Policy, error) {
-	least := int64(-1)
-	for _, p := range Policies {
+// Choose returns the first of the policies whose bytes stay under the limit. need returns the bytes of everything that
+// counts under it with a policy. When none fits, least is the smallest need; else it is 0.
+func Choose(policies []Policy, limit int64, need func(Policy) (int64, error)) (chosen Policy, least int64, err error) {
+	for _, p := range policies {
 		n, err := need(p)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		if n <= limit {
-			return p, nil
+			return p, 0, nil
 		}
-		if least < 0 || n < least {
+		if least == 0 || n < least {
 			least = n
 		}
 	}
-	return 0, fmt.Errorf("%w: at least %s bytes are needed, %s may be used", ErrDoesNotFit, units.Count(least), units.Count(limit))
+	return 0, least, nil
 }
 
 // again returns the forward units whose results are not kept for the backward pass. What passes from layer to layer is

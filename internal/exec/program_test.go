@@ -379,15 +379,18 @@ func TestChoose(t *testing.T) {
 	bytes := map[Policy]int64{None: 100, Cheap: 60, Layer: 20}
 	need := func(p Policy) (int64, error) { return bytes[p], nil }
 	for limit, want := range map[int64]Policy{1000: None, 100: None, 99: Cheap, 60: Cheap, 59: Layer, 20: Layer} {
-		if got, err := Choose(limit, need); got != want || err != nil {
-			t.Errorf("limit %d: %v, %v, want %v", limit, got, err, want)
+		if got, least, err := Choose(Policies, limit, need); got != want || least != 0 || err != nil {
+			t.Errorf("limit %d: %v, %d, %v, want %v", limit, got, least, err, want)
 		}
 	}
-	if _, err := Choose(19, need); !errors.Is(err, ErrDoesNotFit) || !strings.Contains(err.Error(), "at least 20 bytes") {
-		t.Errorf("limit 19: %v", err)
+	if _, least, err := Choose(Policies, 19, need); least != 20 || err != nil {
+		t.Errorf("limit 19: at least %d, %v", least, err)
+	}
+	if got, least, err := Choose([]Policy{Cheap}, 59, need); least != 60 || err != nil {
+		t.Errorf("cheap alone: %v, at least %d, %v", got, least, err)
 	}
 	broken := errors.New("broken")
-	if _, err := Choose(19, func(Policy) (int64, error) { return 0, broken }); !errors.Is(err, broken) {
+	if _, _, err := Choose(Policies, 19, func(Policy) (int64, error) { return 0, broken }); !errors.Is(err, broken) {
 		t.Errorf("broken: %v", err)
 	}
 	if s := fmt.Sprint(None, Cheap, Layer, Policy(9)); s != "none cheap layer policy 9" {

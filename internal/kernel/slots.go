@@ -29,7 +29,7 @@ func CheckSlots(buckets, maxRelative, reach int) error {
 		return fmt.Errorf("position_buckets is 1, want at least 2")
 	case buckets > 0 && reach > mid && maxRelative < mid+2:
 		// The logarithm of (M−1)/mid is not positive: HF's map then goes backwards, or divides by zero.
-		return fmt.Errorf("max_relative_positions is %d with position_buckets %d: pieces of %d tokens need at least %d", maxRelative, buckets, reach+1, mid+2)
+		return fmt.Errorf("max_relative_positions is %d with position_buckets %d: pieces of more than %d tokens need at least %d", maxRelative, buckets, mid+1, mid+2)
 	}
 	return nil
 }

@@ -99,8 +99,11 @@ func (k *Kernels) product() {
 		chunk = max(chunkCols, chunkWords/f.Len(16, max(g.k, 1))*16)
 		chunk = upTo(parts(g.n, parts(g.n, chunk)), 64)
 		if g.c != nil {
-			blocks = max(1, min(packedB/f.Len(upTo(min(chunk, g.n), 16), f.Depth), packedTerms/f.Depth))
+			blocks = packedB / f.Len(upTo(min(chunk, g.n), 16), f.Depth)
 		}
+	}
+	if g.packed == nil && g.c != nil {
+		blocks = max(1, min(blocks, packedTerms/f.Depth))
 	}
 	for g.j0 = 0; g.j0 < g.n; g.j0 = g.j1 {
 		g.j1 = min(g.j0+chunk, g.n)
