@@ -44,8 +44,8 @@ func vectors(t *testing.T) {
 	}
 }
 
-// Every macro of tiles.h against bytes written by hand from the manual's opcode lines, and against the decoder. llvm-mc
-// 14.0.6 makes the same bytes of the same instructions, but for displacements that it shortens.
+// Every macro of tiles.h against bytes written by hand from the manual's opcode lines, and against the decoder, which a
+// test of its own holds against LLVM's.
 func TestMacros(t *testing.T) {
 	type macro struct {
 		text string // as the decoder prints it; "": no tile instruction

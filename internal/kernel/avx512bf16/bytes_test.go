@@ -5,13 +5,15 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 )
 
-// known are the bytes that llvm-mc 14.0.6 makes of instructions, operands in the order of its AT&T syntax, which is that
-// of Go's assembler.
+// known are the bytes of instructions as an assembler makes them, operands in the order of the AT&T syntax, which is that of
+// Go's assembler.
 var known = map[string]string{
 	"VDPBF16PS Z0, Z1, Z0":         "62f2764852c0",
 	"VDPBF16PS Z30, Z28, Z0":       "62921e4052c6",
@@ -48,6 +50,27 @@ func decode(b []byte) (string, error) {
 	src2 := int(b[5]&7) + 8*clear(p0, 5) + 16*clear(p0, 6)
 	src1 := int(^p1>>3&15) + 16*clear(p2, 3)
 	return fmt.Sprintf("%s Z%d, Z%d, Z%d", name, src2, src1, dst), nil
+}
+
+// LLVM's assembler makes the known bytes.
+func TestKnownAgainstLLVM(t *testing.T) {
+	program, err := exec.LookPath("llvm-mc")
+	if err != nil {
+		t.Skip("no llvm-mc (Debian's llvm)")
+	}
+	for text, code := range known {
+		command := exec.Command(program, "-triple=x86_64", "-mattr=+avx512bf16", "-show-encoding")
+		command.Stdin = strings.NewReader(strings.ReplaceAll(strings.ToLower(text), " z", " %zmm"))
+		out, err := command.Output()
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		_, list, _ := strings.Cut(string(out), "encoding: [")
+		list, _, _ = strings.Cut(list, "]")
+		if got := strings.NewReplacer("0x", "", ",", "").Replace(list); got != code {
+			t.Errorf("%s is %s, LLVM makes %s", text, code, got)
+		}
+	}
 }
 
 // TestBytes holds what the generators wrote as bytes against the comments beside them, by a decoder that is held against
