@@ -25,6 +25,7 @@ type Plan struct {
 	Available     int64         // bytes that the process may use; 0 when unknown
 	Recompute     string        // policy
 	Micro         int           // tokens of a micro-batch
+	Asked         int           // tokens of a step that were asked for; micro-batches of whole pieces may make others
 	Accumulate    int           // micro-batches of a step
 	Context       int           // longest piece
 	Steps, Done   int           // steps promised, done before (resumed)
@@ -98,13 +99,17 @@ func (p *Plan) Lines() []string {
 	if p.Done > 0 {
 		steps = fmt.Sprintf("steps %s to %s", units.Count(p.Done+1), units.Count(p.Steps))
 	}
+	asked := ""
+	if p.Asked != p.Micro*p.Accumulate {
+		asked = ", not the " + units.Count(p.Asked) + " asked for"
+	}
 	return []string{
 		fmt.Sprintf("%s: %d layers × %d, %s parameters, vocabulary %s", strings.TrimSpace("model "+p.Size), p.Layers, p.Hidden,
 			units.Count(p.Parameters), units.Count(p.Vocabulary)),
 		fmt.Sprintf("data: %s documents, %s tokens", units.Count(p.Documents), units.Count(p.TrainTokens)),
 		fmt.Sprintf("memory %s, recomputation %s; kernels %s on %d threads (%s)", memory, p.Recompute, p.Kernels, p.Threads, p.KernelsReason),
-		fmt.Sprintf("%s tokens a step (%s of %s, context %s), %s, expected time %s (%s a step)",
-			units.Count(p.Micro*p.Accumulate), batches, units.Count(p.Micro), units.Count(p.Context), steps,
+		fmt.Sprintf("%s tokens a step (%s of %s, context %s%s), %s, expected time %s (%s a step)",
+			units.Count(p.Micro*p.Accumulate), batches, units.Count(p.Micro), units.Count(p.Context), asked, steps,
 			rounded(p.Expected), rounded(p.StepTime)),
 	}
 }

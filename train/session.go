@@ -354,7 +354,7 @@ func (s *session) plan(ctx context.Context) error {
 		Parameters: s.params.Elements(), Vocabulary: s.modelConfig.VocabSize,
 		Documents: s.data.train.Documents(), TrainTokens: s.data.tokens,
 		MemoryBytes: s.params.Bytes() + s.net.bytes(), Available: s.available, Recompute: s.policy.String(),
-		Micro: s.c.microTokens(), Accumulate: s.c.Accumulate, Context: s.c.Context, Steps: s.c.Steps, Done: s.st.Step,
+		Micro: s.c.microTokens(), Asked: s.c.TokensPerStep, Accumulate: s.c.Accumulate, Context: s.c.Context, Steps: s.c.Steps, Done: s.st.Step,
 		StepTime: step, Expected: time.Duration(expected), EvalEvery: s.c.EvalEvery,
 		Kernels: s.kernels.Name(), KernelsReason: s.device.Why(), Threads: s.device.Threads(),
 	}
