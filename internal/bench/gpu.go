@@ -40,9 +40,11 @@ type GPUMachine struct {
 }
 
 // Replay compares a graph with the kernels in it. A kernel's own time is that between two events around it, less that
-// between two events around nothing, all of them queued behind other work.
+// between two events around nothing, all of them queued behind other work. Each kernel reads and writes the next stretch
+// of as many bytes as a call of the others moves, so that none finds its own in a cache.
 type Replay struct {
 	Nodes         int     `json:"nodes"`
+	KernelBytes   int     `json:"kernel_bytes"`   // that one kernel reads and writes
 	KernelSeconds float64 `json:"kernel_seconds"` // of one kernel, median
 	SumSeconds    float64 `json:"sum_seconds"`    // of all of them
 	Seconds       float64 `json:"seconds"`        // of a replay, median, between events, queued behind other work
@@ -102,7 +104,7 @@ type gpuBench struct {
 	graphs  []*cuda.Graph
 	hosts   []*cuda.Host
 	noise   map[cuda.Type][]byte
-	starts  map[string]*cuda.Launch
+	starts  map[string]*gpuStart
 	T, E, I int // tokens of products, hidden and intermediate size
 	V       int // words
 
@@ -130,6 +132,7 @@ type launchCost struct {
 	tableTimes    times
 	graph, small  *cuda.Graph
 	kernel        func() error // a node of graph
+	elements      int          // of kernel, which reads and writes 6 bytes for each
 	kernelTimes   times
 	empty         times // between two events around nothing
 	replay, host  times
@@ -163,7 +166,7 @@ func newGPUBench(driver *cuda.Driver, dev *cuda.Device, o Options) (b *gpuBench,
 	}
 	b = &gpuBench{o: o, driver: driver, dev: dev, T: o.Tokens, E: c.HiddenSize, I: c.IntermediateSize,
 		V:      min(c.VocabSize, max(64, int(o.Bytes)/(4*c.HiddenSize))), // a table no larger than a call
-		starts: map[string]*cuda.Launch{}, peaks: map[string]*gpuCase{}, noise: map[cuda.Type][]byte{}}
+		starts: map[string]*gpuStart{}, peaks: map[string]*gpuCase{}, noise: map[cuda.Type][]byte{}}
 	if b.table, err = gpu.New(dev, gpu.Options{CublasLt: o.Library}); err != nil {
 		return b, err
 	}
@@ -406,7 +409,7 @@ func (b *gpuBench) result() *Result {
 	l := &b.launch
 	r.Slices = append(r.Slices, perSecond("launch from Go", l.directTimes), perSecond("launch of add through the table", l.tableTimes))
 	k := Replay{
-		Nodes: graphNodes, KernelSeconds: max(0, l.kernelTimes.median()-l.empty.median()), Seconds: l.replay.median(),
+		Nodes: graphNodes, KernelBytes: 6 * l.elements, KernelSeconds: max(0, l.kernelTimes.median()-l.empty.median()), Seconds: l.replay.median(),
 		IdleSeconds: l.idle.median(), HostSeconds: l.host.median(), SmallSeconds: l.smallTimes.median(),
 	}
 	k.SumSeconds = graphNodes * k.KernelSeconds

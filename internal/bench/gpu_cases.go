@@ -161,6 +161,17 @@ func (b *gpuBench) openProducts() error {
 	return nil
 }
 
+// converting returns a kernel that converts n elements, in the next of so many stretches of memory with each call.
+func (b *gpuBench) converting(l *gpuStart, x cuda.Ptr, n, stretches int) func() error {
+	g, at := kernels.Elements(n, b.dev.Info().Multiprocessors), 0
+	return func() error {
+		from := x + cuda.Ptr(6*n*at)
+		at = (at + 1) % stretches
+		l.Reset().Ptr(from).Ptr(from + cuda.Ptr(4*n)).I64(int64(n))
+		return b.run(l, g)
+	}
+}
+
 // openLaunches makes what the cost of launches and graphs is measured with.
 func (b *gpuBench) openLaunches() error {
 	small := 1024
@@ -173,15 +184,10 @@ func (b *gpuBench) openLaunches() error {
 	if err != nil {
 		return err
 	}
-	mp := b.dev.Info().Multiprocessors
-	convert := func(n int) func() error {
-		return func() error {
-			return b.run(l.Reset().Ptr(x).Ptr(x+cuda.Ptr(4*n)).I64(int64(n)), kernels.Elements(n, mp))
-		}
-	}
+	convert := func(n, stretches int) func() error { return b.converting(l, x, n, stretches) }
 	most := int(b.o.Bytes) / 6
 	small = min(small, most)
-	b.launch.direct = convert(small)
+	b.launch.direct = convert(small, 1)
 	add := kernel.AddArgs{A: gpu.Operand(x, 4*small/4, kernel.F32), N: small / 4}
 	add.B, add.Out = add.A, add.A
 	b.launch.table = func() error { b.table.Add(b.on, &add); return nil }
@@ -189,7 +195,7 @@ func (b *gpuBench) openLaunches() error {
 	// The smallest kernel that takes twice what is asked for, so that its own time is that long for certain.
 	n := small
 	for ; 2*n <= most; n *= 2 {
-		c := &gpuCase{name: "convert", call: convert(n), repeat: 20}
+		c := &gpuCase{name: "convert", call: convert(n, most/n), repeat: 20}
 		if err := b.slice(c); err != nil {
 			return err
 		}
@@ -200,7 +206,7 @@ func (b *gpuBench) openLaunches() error {
 			break
 		}
 	}
-	b.launch.kernel = convert(n)
+	b.launch.kernel, b.launch.elements = convert(n, most/n), n
 	capture := func(call func() error) (*cuda.Graph, error) {
 		g, err := b.stream.Capture(func() error {
 			for range graphNodes {
@@ -218,6 +224,6 @@ func (b *gpuBench) openLaunches() error {
 	if b.launch.graph, err = capture(b.launch.kernel); err != nil {
 		return err
 	}
-	b.launch.small, err = capture(convert(small))
+	b.launch.small, err = capture(convert(small, 1))
 	return err
 }

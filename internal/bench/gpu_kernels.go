@@ -48,8 +48,14 @@ func (b *gpuBench) openKernels() error {
 	return err
 }
 
+// gpuStart is a kernel that is launched past the table.
+type gpuStart struct {
+	*cuda.Launch
+	name string
+}
+
 // start returns the launch of a kernel.
-func (b *gpuBench) start(name string) (*cuda.Launch, error) {
+func (b *gpuBench) start(name string) (*gpuStart, error) {
 	if l := b.starts[name]; l != nil {
 		return l, nil
 	}
@@ -57,13 +63,13 @@ func (b *gpuBench) start(name string) (*cuda.Launch, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.starts[name] = f.NewLaunch()
+	b.starts[name] = &gpuStart{f.NewLaunch(), name}
 	return b.starts[name], nil
 }
 
-// run launches a kernel whose parameters were packed.
-func (b *gpuBench) run(l *cuda.Launch, g kernels.Geometry) error {
-	return l.Run(b.stream, cuda.Grid{X: g.Grid[0], Y: g.Grid[1], Z: g.Grid[2]}, cuda.Grid{X: g.Block[0], Y: g.Block[1], Z: g.Block[2]}, 0)
+// run launches a kernel whose parameters were packed as the table launches it.
+func (b *gpuBench) run(l *gpuStart, g kernels.Geometry) error {
+	return gpu.Run(b.stream, l.Launch, l.name, g, b.dev.Info().Multiprocessors)
 }
 
 func ptr(b kernel.Buf) cuda.Ptr { return cuda.Ptr(uintptr(b.Ptr)) }
@@ -150,7 +156,7 @@ func (b *gpuBench) kernelCases(read, written *parts, dry bool) ([]*gpuCase, erro
 
 // direct is a case of a kernel that the table does not call by itself.
 func (k *kernelCases) direct(name, entry string, bytes int, g kernels.Geometry, pack func(*cuda.Launch)) {
-	var l *cuda.Launch
+	var l *gpuStart
 	if !k.dry && k.err == nil {
 		l, k.err = k.start(entry)
 	}
@@ -164,9 +170,8 @@ func (k *kernelCases) direct(name, entry string, bytes int, g kernels.Geometry, 
 func (k *kernelCases) converts() {
 	n := k.rows(6) // elements here
 	for _, types := range [][2]kernel.DType{{kernel.F32, kernel.BF16}, {kernel.BF16, kernel.F32}} {
-		name := fmt.Sprintf("convert_%v_%v", types[0], types[1])
-		x, out := k.in(types[0], n), k.out(types[1], n)
-		k.direct(name, name, 6*n, kernels.Elements(n, k.mp), func(l *cuda.Launch) { l.Ptr(ptr(x)).Ptr(ptr(out)).I64(int64(n)) })
+		a := kernel.ConvertArgs{X: k.in(types[0], n), Out: k.out(types[1], n), N: n}
+		k.memory(fmt.Sprintf("convert_%v_%v", types[0], types[1]), 6*n, func() error { k.table.Convert(k.on, &a); return nil })
 	}
 	n = k.rows(8)
 	d := k.out(kernel.F32, n)
@@ -340,7 +345,7 @@ func (k *kernelCases) optimizer() {
 	n = k.rows(4)
 	count := kernels.SumPartials(n)
 	g, partial := k.in(kernel.F32, n), k.out(kernel.F32, 2*(count+1))
-	var squares, tree *cuda.Launch
+	var squares, tree *gpuStart
 	if !k.dry && k.err == nil {
 		if squares, k.err = k.start("sum_squares"); k.err == nil {
 			tree, k.err = k.start("sum_tree")
@@ -348,9 +353,11 @@ func (k *kernelCases) optimizer() {
 	}
 	// The table's call waits for the result.
 	k.memory("sum_squares", 4*n, func() error {
-		if err := k.run(squares.Reset().Ptr(ptr(g)).Ptr(ptr(partial)).I64(int64(n)), kernels.SumBlocks(n, k.mp)); err != nil {
+		squares.Reset().Ptr(ptr(g)).Ptr(ptr(partial)).I64(int64(n))
+		if err := k.run(squares, kernels.SumBlocks(n, k.mp)); err != nil {
 			return err
 		}
-		return k.run(tree.Reset().Ptr(ptr(partial)).Ptr(ptr(partial)+cuda.Ptr(8*count)).I64(int64(count)), kernels.SumTree())
+		tree.Reset().Ptr(ptr(partial)).Ptr(ptr(partial) + cuda.Ptr(8*count)).I64(int64(count))
+		return k.run(tree, kernels.SumTree())
 	})
 }

@@ -146,18 +146,21 @@ static int check(struct function *f, const unsigned *grid, const unsigned *block
 	return OK;
 }
 
-// The names of the kernels that were launched, once each.
+// The kernels that were launched with their grids and blocks, each of them once.
 static struct {
-	char name[100][256];
+	char line[400][384];
 	int count;
 } launched;
 
-static void note_launched(const char *name) {
+static void note_launched(const char *name, const unsigned *grid, const unsigned *block) {
+	char line[sizeof launched.line[0]];
+	if (launched.count >= 400)
+		return;
+	snprintf(line, sizeof line, "%.255s %u %u %u %u %u %u", name, grid[0], grid[1], grid[2], block[0], block[1], block[2]);
 	for (int i = 0; i < launched.count; i++)
-		if (strcmp(launched.name[i], name) == 0)
+		if (strcmp(launched.line[i], line) == 0)
 			return;
-	if (launched.count < 100)
-		snprintf(launched.name[launched.count++], sizeof launched.name[0], "%s", name);
+	memcpy(launched.line[launched.count++], line, sizeof line);
 }
 
 STANDIN_API int cuLaunchKernel(handle function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
@@ -204,7 +207,7 @@ STANDIN_API int cuLaunchKernel(handle function, unsigned gx, unsigned gy, unsign
 			memcpy((char *)w->staged + f->offsets[i], parameters[i], f->sizes[i]);
 	}
 	last.count++;
-	note_launched(f->name);
+	note_launched(f->name, grid, block);
 	if (set.strict) {
 		memcpy(last.name, f->name, sizeof last.name);
 		memcpy(last.grid, grid, sizeof grid);
@@ -239,11 +242,12 @@ STANDIN_API long standin_last(char *out, long room) {
 	return at;
 }
 
-// standin_launched writes and forgets the names of the kernels that were launched since the last call, a line each.
+// standin_launched writes and forgets the kernels that were launched since the last call: name, grid and block, a line for
+// each that is different.
 STANDIN_API long standin_launched(char *out, long room) {
 	long at = 0;
 	for (int i = 0; i < launched.count; i++)
-		at += snprintf(out + at, at < room ? room - at : 0, "%s\n", launched.name[i]);
+		at += snprintf(out + at, at < room ? room - at : 0, "%s\n", launched.line[i]);
 	if (at < room)
 		launched.count = 0;
 	return at;

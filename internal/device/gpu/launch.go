@@ -137,9 +137,16 @@ func (c call) pack(e entry) *cuda.Launch {
 // run launches the kernel that was packed last.
 func (c call) run(l *cuda.Launch, g kernels.Geometry) {
 	if !c.failed() {
-		g = kernels.OneWave(entryNames[c.t.packed], g, c.t.cores)
-		c.check(l.Run(c.stream, cuda.Grid{X: g.Grid[0], Y: g.Grid[1], Z: g.Grid[2]}, cuda.Grid{X: g.Block[0], Y: g.Block[1], Z: g.Block[2]}, 0))
+		c.check(Run(c.stream, l, entryNames[c.t.packed], g, c.t.cores))
 	}
+}
+
+// Run launches the kernel of that name, whose parameters were packed, on a GPU of so many multiprocessors. g is how its
+// work is parted; the launch has no more blocks of it than fit at once. Whoever launches one of these kernels does it
+// here, so that what is measured is what the table launches.
+func Run(on *cuda.Stream, l *cuda.Launch, name string, g kernels.Geometry, multiprocessors int) error {
+	g = kernels.OneWave(name, g, multiprocessors)
+	return l.Run(on, cuda.Grid{X: g.Grid[0], Y: g.Grid[1], Z: g.Grid[2]}, cuda.Grid{X: g.Block[0], Y: g.Block[1], Z: g.Block[2]}, 0)
 }
 
 // clear fills device memory with zeros.
