@@ -9,6 +9,8 @@ func dlopen(string) (uintptr, error) { return 0, errors.New(absent) }
 
 func dlsym(uintptr, string) (uintptr, error) { return 0, errors.New(absent) }
 
+func fileOf(uintptr, uintptr) string { return "" }
+
 func syscallN(uintptr, []uintptr) uintptr {
 	panic("internal error: a function of a library was called, but this build opens none")
 }

@@ -27,6 +27,16 @@ func dlsym(library uintptr, name string) (uintptr, error) {
 	return windows.GetProcAddress(windows.Handle(library), name)
 }
 
+// fileOf returns the file of a library, "" where the system does not tell.
+func fileOf(library, _ uintptr) string {
+	name := make([]uint16, windows.MAX_LONG_PATH)
+	n, err := windows.GetModuleFileName(windows.Handle(library), &name[0], uint32(len(name)))
+	if err != nil || int(n) == len(name) {
+		return ""
+	}
+	return windows.UTF16ToString(name[:n])
+}
+
 // syscallN calls a C function. What args point to must be kept alive by the caller.
 func syscallN(fn uintptr, args []uintptr) uintptr {
 	r, _, _ := syscall.SyscallN(fn, args...)

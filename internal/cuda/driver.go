@@ -55,7 +55,7 @@ func Load(o Options) (*Driver, error) {
 	return d, nil
 }
 
-// Path returns the file of libcuda, or its bare name when the system found it.
+// Path returns the file of libcuda, see Library.Path.
 func (d *Driver) Path() string { return d.library.path }
 
 // Version returns the CUDA version that the driver is for, 12040 for 12.4.

@@ -56,7 +56,8 @@ type Library struct {
 	handle uintptr
 }
 
-// Path returns the file that was opened, or the bare name when the system found it.
+// Path returns the file that was opened, also where the system found it by its name; the bare name only where the system
+// does not tell.
 func (l *Library) Path() string { return l.path }
 
 // Symbol looks a function up. The error names it.
@@ -69,8 +70,8 @@ func (l *Library) Symbol(name string) (Symbol, error) {
 }
 
 // OpenLibrary looks for a library and opens it. It looks in this order: option, the environment variable
-// SECENCODER_CUDA_LIB, the system, the Python packages of VIRTUAL_ENV and of the python3 on PATH (without running it),
-// LD_LIBRARY_PATH. The option, "" for none, is a folder or a file as the variable is: what lies there is the only one
+// SECENCODER_CUDA_LIB, the system (whose dynamic linker reads LD_LIBRARY_PATH first), the Python packages of VIRTUAL_ENV and
+// of the python3 on PATH (without running it), LD_LIBRARY_PATH again, folder by folder. The option, "" for none, is a folder or a file as the variable is: what lies there is the only one
 // that is tried, and what does not lie there is looked for further on. The error lists every place with what was wrong
 // there.
 func OpenLibrary(k Kind, option string) (*Library, error) {
@@ -125,8 +126,14 @@ func (c candidate) open(k Kind, suits func(*Library) error) (l *Library, opened 
 		return nil, false, plain(c.path, err)
 	}
 	l = &Library{path: c.path, handle: handle}
-	if _, err := l.Symbol(libraries[k].mark); err != nil {
+	mark, err := l.Symbol(libraries[k].mark)
+	if err != nil {
 		return nil, true, fmt.Errorf("not %s: it has no function %s", libraries[k].what, libraries[k].mark)
+	}
+	if !filepath.IsAbs(c.path) {
+		if file := fileOf(handle, mark.addr); file != "" {
+			l.path = file
+		}
 	}
 	return l, true, suits(l)
 }

@@ -152,7 +152,7 @@ func (l *Lt) Close() error {
 	return err
 }
 
-// Path returns the file of the library, or its bare name when the system found it.
+// Path returns the file of the library, see Library.Path.
 func (l *Lt) Path() string { return l.library.Path() }
 
 // Version returns the version of the library, 120405 for 12.4.5.
