@@ -50,7 +50,7 @@ def groups(toy, rounds):
                     tokens=tokens, pieces=pieces, rounds=rounds, seconds=seconds, named=pieces != "full")
 
     def longest(key, what, size, weights, names):
-        first, last = (16, 64) if toy else (4096, 131072)
+        first, last = (16, 64) if toy else (4096, None)
         return dict(key=key, what=what, size=size, weights=weights, variants=names, first=first, last=last,
                     seconds=30, named=False)
 
@@ -182,14 +182,15 @@ class Worker:
 def tuning(record, variant, group, o):
     """The tuning for a variant of disentangled-flash that has none: its bundled profile where that is for these versions;
     else what layer-base found to be the fastest for bf16 weights; else its autotuning. Under autocast always the
-    latter: the other two go by the dtype of the hidden states, float32 there, and not by the one that is multiplied."""
+    latter, whatever the profile: the other ways go by the dtype of the hidden states, float32 there, and not by the one
+    that is multiplied."""
     if o.device == "cpu":
         return ""
+    if group["weights"] == "f32":
+        return "autotune"
     machine = record.all("about")
     if machine and machine[-1]["about"].get("profile") == "exact":
         return "auto"
-    if group["weights"] == "f32":
-        return "autotune"
     layout, found = variants.parse(variant).name, {}
     contexts = record.all("group", group="layer-base")
     for t in TUNINGS:
@@ -381,22 +382,23 @@ class Run:
 
     def products(self, w, group, r):
         """{product: rates of PyTorch and of secencoder}. One measures right after the other; who is first changes from round
-        to round. Which products there are is what secencoder's first round says."""
-        both = {}
+        to round. Which products there are is what secencoder's first round says. Both multiply by the library that PyTorch
+        has loaded."""
+        both, file = {}, w.ask(self.deadline, do="library")["file"]
         earlier = self.record.all("slice", group=group["key"])
         for i, flags in enumerate(group["bench"]):
             names = [n for n, p in earlier[-1]["products"].items() if p["bench"] == i] if earlier else []
-            ours = {} if names and r % 2 else self.secencoder(flags)
+            ours = {} if names and r % 2 else self.secencoder(flags, file)
             theirs = w.ask(self.deadline, do="products", names=list(ours or names), seconds=group["seconds"])["rates"]
-            ours = ours or self.secencoder(flags)
+            ours = ours or self.secencoder(flags, file)
             for name, rate in theirs.items():
                 flop = 2 * math.prod(map(int, name.split()[1].split("x")))
                 both[name] = dict(bench=i, pytorch=rate, secencoder=ours[name], flop=flop)
         return both
 
-    def secencoder(self, flags):
-        """{product: FLOP/s} of one secencoder bench gpu."""
-        command = [str(self.o.secencoder), "bench", "gpu", "--json", "--quiet", *flags]
+    def secencoder(self, flags, file):
+        """{product: FLOP/s} of one secencoder bench gpu, through that file of cuBLASLt where there is one."""
+        command = [str(self.o.secencoder), "bench", "gpu", "--json", "--quiet", *flags, *(["--cuda-library", file] if file else [])]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=max(1, self.deadline - time.monotonic()))
         except OSError as e:
@@ -407,8 +409,11 @@ class Run:
             raise Refused(dict(error=f"bench gpu {' '.join(flags)}: {done.stderr.strip()[-300:]}", out_of_memory="out of memory" in done.stderr))
         result = json.loads(done.stdout)
         machine = result["machine"]["gpu"]
-        if not self.record.all("bench"):
-            self.record.add(kind="bench", gpu=machine, versions=result["versions"])
+        path = machine["cublaslt_path"]
+        if file and os.path.realpath(path) != os.path.realpath(file):
+            raise Refused(dict(error=f"bench gpu multiplied by {path}, PyTorch by {file}", out_of_memory=False))
+        if not any(l["gpu"]["cublaslt_path"] == path for l in self.record.all("bench", pytorch_cublaslt=file)):
+            self.record.add(kind="bench", gpu=machine, versions=result["versions"], pytorch_cublaslt=file)
         return {s["case"]: 1e9 * s["median"] for s in result["slices"] if re.fullmatch(r"(y|dx|dw) \d+x\d+x\d+ (bf16|f32)", s["case"])}
 
 

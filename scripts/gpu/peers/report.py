@@ -178,9 +178,9 @@ def product_table(lines):
         return []
     rows = [[name, *(middle([p[i] for p in r.values()], 1e-12, 4) for i in (0, 1)), middle([p[1] / p[0] for p in r.values()])]
             for name, r in found.items()]
-    bench = of(lines, "bench")[-1]
-    return ["## The same products by PyTorch and by secencoder", "", f"secencoder with cuBLAS {bench['versions'].get('cublaslt', '-')} "
-            f"({bench['gpu']['cublaslt_path']}) on {bench['gpu']['name']}; y = x·W', dx = dy·W, dw = dy'·x into float32; rows x in x out.", "",
+    by = [f"secencoder with cuBLAS {b['versions'].get('cublaslt', '-')} ({b['gpu']['cublaslt_path']}), PyTorch with "
+          f"{b.get('pytorch_cublaslt') or 'the processor'}, on {b['gpu']['name']}" for b in of(lines, "bench")]
+    return ["## The same products by PyTorch and by secencoder", "", f"{'; '.join(by)}; y = x·W', dx = dy·W, dw = dy'·x into float32; rows x in x out.", "",
             *(f"- {line}, all products together." for line in product_ratios(lines)), "",
             table(["product", "PyTorch, TFLOP/s", "secencoder, TFLOP/s", "secencoder by PyTorch"], rows)]
 

@@ -1,20 +1,27 @@
 """The plan, the record and the operations; a stand-in for worker.py answers. No PyTorch, no GPU: python3 test_peers.py"""
 
 import argparse
+import contextlib
+import io
 import json
+import mmap
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import types
 import unittest
+import unittest.mock
+import weakref
 from pathlib import Path
 
 import models
 import peers
 import report
 import variants
+import worker
 
 STAND_IN = '''
 import argparse, json, os, sys, time
@@ -48,6 +55,8 @@ for line in sys.stdin:
             if n >= r["first"]:
                 tell(dict(length=n, seconds=1, peak_bytes=1, reserved_bytes=1))
         tell(dict(longest=32, refused=dict(error="OutOfMemoryError", out_of_memory=True, length=64)))
+    elif r["do"] == "library":
+        tell(dict(file=os.environ.get("LT")))
     elif r["do"] == "products":
         with open(os.environ["ORDER"], "a") as f: f.write("pytorch ")
         tell(dict(rates={n: 1e12 for n in r["names"]}))
@@ -62,7 +71,8 @@ with open(os.environ["ORDER"], "a") as f: f.write("secencoder ")
 if os.environ.get("NO_LT"):
     sys.exit("secencoder: CUDA library not found")
 t = 64 if "base" in sys.argv else 8
-print(json.dumps(dict(machine=dict(gpu=dict(name="X", cublaslt_path="here")), versions=dict(cublaslt="12.4.5"), slices=[
+at = os.environ.get("OTHER_LT") or (sys.argv[sys.argv.index("--cuda-library") + 1] if "--cuda-library" in sys.argv else "here")
+print(json.dumps(dict(machine=dict(gpu=dict(name="X", cublaslt_path=at)), versions=dict(cublaslt="12.4.5"), slices=[
     dict(case=f"y {t}x2x3 bf16", median=950.0), dict(case=f"dw {t}x2x6 bf16", median=475.0), dict(case=f"dx {t}x2x3 f32", median=2000.0),
     dict(case="adamw", median=1.0), dict(case=f"linear with gelu {t}x2x3 bf16", median=1.0)])))
 '''
@@ -107,7 +117,16 @@ class Folder(unittest.TestCase):
         page = report.page(lines)
         self.assertIn("| dw 8x2x6 bf16 | 1 (1 to 1) | 0.475 (0.475 to 0.475) | 0.475 (0.475 to 0.475) |", page)
         self.assertIn("- bf16: secencoder at 0.57 (0.57 to 0.57) times PyTorch's rate, all products together.", page)
-        self.assertIn("cuBLAS 12.4.5 (here) on X", page)
+        self.assertIn("cuBLAS 12.4.5 (here), PyTorch with the processor, on X", page)
+        # On a GPU it multiplies by the file that PyTorch has loaded, and by no other.
+        (self.out / peers.RECORD).unlink()
+        self.run_peers(*args, ORDER=str(order), LT="/torch/libcublasLt.so.13")
+        bench = self.record().all("bench")
+        self.assertEqual([(b["gpu"]["cublaslt_path"], b["pytorch_cublaslt"]) for b in bench], [("/torch/libcublasLt.so.13",) * 2])
+        self.assertIn("cuBLAS 12.4.5 (/torch/libcublasLt.so.13), PyTorch with /torch/libcublasLt.so.13, on X", report.page(self.record().lines))
+        (self.out / peers.RECORD).unlink()
+        self.run_peers(*args, ORDER=str(order), LT="/torch/libcublasLt.so.13", OTHER_LT="/system/libcublasLt.so.13")
+        self.assertIn("by /system/libcublasLt.so.13, PyTorch by /torch/", self.record().all("failed", group="products")[0]["error"])
         # A secencoder that fails, or is not there, is a failure with a reason, and is tried again when that is asked for.
         for more, env, text in (((), {"NO_LT": "1"}, "CUDA library not found"), (("--secencoder", "/no/such"), {}, "check build makes it")):
             (self.out / peers.RECORD).unlink()
@@ -224,7 +243,8 @@ class Small(unittest.TestCase):
                 variants.parse(bad)
 
     def test_tuning(self):
-        """disentangled-flash's best: the profile where it matches, else what was measured, else its autotuning."""
+        """disentangled-flash's best: under autocast its autotuning; else the profile where it matches, what was measured, its
+        autotuning."""
         with tempfile.TemporaryDirectory() as d:
             r, o = peers.Record(Path(d)), argparse.Namespace(device="cuda")
             half, autocast = dict(key="infer-base", weights="bf16"), dict(key="train-base", weights="f32")
@@ -237,7 +257,85 @@ class Small(unittest.TestCase):
             self.assertEqual(peers.tuning(r, "df-packed", half, o), "autotune")
             self.assertEqual(peers.tuning(r, "df-padded", autocast, o), "autotune")
             r.add(kind="about", about=dict(profile="exact"))
-            self.assertEqual(peers.tuning(r, "df-padded", autocast, o), "auto")
+            self.assertEqual(peers.tuning(r, "df-padded", half, o), "auto")
+            self.assertEqual(peers.tuning(r, "df-padded", autocast, o), "autotune")
+
+    def test_library(self):
+        """The file of cuBLASLt is that of the process in which a product has run."""
+        with tempfile.TemporaryDirectory() as d:
+            file = Path(d).resolve() / "libcublasLt.so.13"
+            file.write_bytes(b"x" * 4096)
+            opened = []
+
+            class Matrix:
+                def __matmul__(self, other):
+                    with open(file) as f:
+                        opened.append(mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ))
+
+            m = types.SimpleNamespace(cuda=True, torch=types.SimpleNamespace(ones=lambda *a, **k: Matrix(), bfloat16=0), synchronize=lambda: None)
+            self.addCleanup(lambda: [x.close() for x in opened])
+            self.assertEqual(worker.library(m), dict(file=str(file)))
+            self.assertEqual(worker.library(types.SimpleNamespace(cuda=False)), dict(file=None))
+            with unittest.mock.patch.object(worker, "mapped", lambda stem: []), self.assertRaisesRegex(RuntimeError, "there are 0"):
+                worker.library(m)
+
+    def test_warm_gives_back(self):
+        """Whatever ends the warming of a variant, it leaves the GPU's memory to the others before it answers."""
+        class OutOfMemoryError(RuntimeError):
+            pass
+
+        class Tensor:
+            pass
+
+        fake = types.ModuleType("torch")
+        fake.OutOfMemoryError, fake.__version__ = OutOfMemoryError, "0"
+        for fails, error, memory in (("proof", ValueError, False), ("proof", OutOfMemoryError, True), ("unpark", OutOfMemoryError, True),
+                                     ("batch", ValueError, False), ("work", ValueError, False), ("", None, False)):
+            did, alive = [], []
+
+            class Kind:
+                settings = {}
+
+                def note(self, name):
+                    did.append(name)
+                    held = Tensor()
+                    alive.append(weakref.ref(held))
+                    if name == fails:
+                        raise error("x")
+
+                def batch(self, tokens, context):
+                    self.note("batch")
+                    return types.SimpleNamespace(tokens=tokens, lengths=[tokens], masked=1)
+
+                def __getattr__(self, name):
+                    return lambda *args: self.note(name)
+
+                def parts(self, b):
+                    return {"step": lambda: self.note("step")}
+
+            def forget():
+                did.append("forget")
+                self.left = [r for r in alive if r() is not None]
+
+            m = types.SimpleNamespace(torch=fake, forget=forget, synchronize=lambda: None, clock=lambda f: 1.0)
+            steps = worker.Steps.__new__(worker.Steps)
+            steps.a, steps.m, steps.kind, steps.batches, steps.seconds = types.SimpleNamespace(variant=variants.parse("eager")), m, Kind(), {}, {}
+            with unittest.mock.patch.dict(sys.modules, torch=fake), contextlib.redirect_stderr(io.StringIO()):
+                a = worker.answer(dict(warm=lambda r: steps.warm(128, 128)), dict(do="warm"), m)
+            with self.subTest(fails=fails, error=error):
+                self.assertEqual("error" in a, bool(fails))
+                self.assertEqual(a.get("out_of_memory", False), memory)
+                self.assertIn("park", did)
+                self.assertEqual([x for x in did if x in ("unpark", "park")], ["unpark", "park"])
+                self.assertIn("drop", did[:did.index("park")])
+                self.assertEqual((did[-1] if fails else "forget", self.left), ("forget", []))
+                self.assertEqual("undo" in did, bool(fails))
+
+    def test_kinds(self):
+        """All three have what Steps asks of them."""
+        for kind in (worker.Training, worker.Inference, worker.Layer):
+            for name in ("batch", "parts", "drop", "undo", "proof", "work", "park", "unpark"):
+                self.assertTrue(callable(getattr(kind, name, None)), f"{kind.__name__}.{name}")
 
     def test_difference(self):
         nan = float("nan")

@@ -6,9 +6,10 @@ peers.py starts it. The first line it writes is about itself; then
 
     {"do": "warm", "context": N, "tokens": T}            makes the batch, compiles, tunes, counts what a step takes
     {"do": "slice", "context": N, "seconds": S}          measures steps for S seconds, three at least
-    {"do": "check"} {"do": "longest", ...} {"do": "peaks"} {"do": "products", "names": [...]}
+    {"do": "check"} {"do": "longest", ...} {"do": "peaks"} {"do": "library"} {"do": "products", "names": [...]}
 
-and the answers. {"error": ...} answers what did not run, with "out_of_memory" where that was the reason.
+and the answers. {"error": ...} answers what did not run, with "out_of_memory" where that was the reason; what it held on the
+GPU has been given back by then.
 """
 
 import argparse
@@ -245,6 +246,9 @@ class Inference:
     def drop(self):
         pass
 
+    def undo(self, context):
+        pass
+
     def proof(self, b):
         """A few values of the first and of the last vector, to be compared with eager's."""
         out = self.step(b).float()
@@ -336,11 +340,24 @@ class Steps:
         m.forget()
 
     def warm(self, context, tokens):
-        """Finds the most tokens a step up to the given ones that memory allows, halving them."""
-        import torch
-
+        """Finds the most tokens a step up to the given ones that memory allows, halving them. However it ends, the GPU's memory
+        is the others' again: of what raises, once the exception is gone, which holds tensors."""
         begin = time.perf_counter()
-        self.kind.unpark()
+        try:
+            self.kind.unpark()
+            b, found = self.fit(context, tokens)
+        except BaseException:
+            self.kind.undo(context)
+            raise
+        finally:
+            self.kind.drop()
+            self.kind.park()
+            self.m.forget()
+        self.batches[context], self.seconds[context] = b, found["seconds"]
+        return found | dict(tokens=b.tokens, pieces=len(b.lengths), labels=b.masked, warm_seconds=time.perf_counter() - begin, torch=self.m.torch.__version__)
+
+    def fit(self, context, tokens):
+        """The batch, and what was found of it."""
         while True:
             # Outside of the handler below, which keeps the tensors of what failed alive.
             self.kind.drop()
@@ -362,18 +379,13 @@ class Steps:
             parts = b = None
             self.kind.undo(context)
             tokens //= 2
-        self.batches[context], self.seconds[context] = b, seconds
         settings = dict(self.kind.settings)
         if self.a.variant.compiled:
             from torch._dynamo.utils import counters
 
             settings["graphs"] = counters["stats"]["unique_graphs"]
             settings["graph_breaks"] = [l.strip().splitlines()[0][:200] for l in counters["graph_break"]]
-        parts = None
-        self.kind.park()
-        self.m.forget()
-        return dict(tokens=b.tokens, pieces=len(b.lengths), labels=b.masked, seconds=seconds, settings=settings,
-                    work=self.kind.work(b), proof=proof, warm_seconds=time.perf_counter() - begin, torch=torch.__version__)
+        return b, dict(seconds=seconds, settings=settings, work=self.kind.work(b), proof=proof)
 
     def slice(self, requests):
         """Measures the contexts one after the other, so that weights come and go once."""
@@ -405,7 +417,7 @@ def longest(a, m, request, tell):
     length that ran is told at once, so that a crash loses no answer."""
     kind = (Training if a.what == "longest-train" else Inference)(a, m)
     length, ran, refused, predicted = request["first"], 0, None, 0
-    while refused is None and length <= request["last"]:
+    while refused is None and (request["last"] is None or length <= request["last"]):
         if predicted > request["seconds"]:
             refused = dict(error=f"a step was expected to take {predicted:.0f} s", out_of_memory=False)
             break
@@ -585,9 +597,31 @@ def peaks(a, m, request):
 
 def products(a, m, request):
     """FLOP/s of PyTorch's products, by the names that secencoder bench gpu has for its own: y = x·W', dx = dy·W and
-    dw = dy'·x, the latter float32 in either arithmetic. Measured as there: values in [-0.5, 0.5), calls that fill half a
-    millisecond between two events, the median."""
+    dw = dy'·x, the latter float32 in either arithmetic. Measured as there, so that clocks are the same: values in [-0.5, 0.5),
+    calls that fill half a millisecond between two events, queued behind a copy, right behind a slice of products of large
+    square matrices that is made in the same way, with the host waiting after each; the median."""
     import torch
+
+    # bench gpu copies and multiplies within 256 MiB; its square matrices of float32 have half the side.
+    half, side = ((128 << 20, 8192) if m.cuda else (1 << 20, 128))
+    source = torch.rand(half // 4, device=a.device)
+    target = torch.empty_like(source)
+    square = {of: torch.rand((n, n), device=a.device).sub_(0.5).to(of) for of, n in ((torch.bfloat16, side), (torch.float32, side // 2))}
+
+    def slice_of(call, repeat):
+        def calls():
+            for _ in range(repeat):
+                call()
+
+        clocks = m.clocks([lambda: target.copy_(source), calls])
+        m.synchronize()
+        return clocks()[1]
+
+    def settled(call):
+        """How many calls make half a millisecond."""
+        for _ in range(2):
+            once = slice_of(call, 1)
+        return max(1, min(100, int(5e-4 / once)))
 
     rates = {}
     for name in request["names"]:
@@ -598,21 +632,36 @@ def products(a, m, request):
         # The CPU, where this is only tried, has no product with a result of another type.
         wide = dict(out_dtype=torch.float32) if m.cuda and dtype == "bf16" else {}
         call = dict(y=lambda: torch.mm(x, w.T), dx=lambda: torch.mm(dy, w), dw=lambda: torch.mm(dy.T, x, **wide))[kind]
-        for _ in range(2):
-            call()
-        once = m.clock(call)
-        repeat = max(1, min(100, int(5e-4 / once)))
-
-        def calls():
-            for _ in range(repeat):
-                call()
-
-        clocks = [m.clocks([calls]) for _ in range(max(STEPS, int(request["seconds"] / (once * repeat))))]
-        m.synchronize()
-        rates[name] = 2 * rows * inner * outer * repeat / statistics.median(c()[0] for c in clocks)
+        large = lambda: torch.mm(square[of], square[of].T)
+        repeat, before = settled(call), settled(large)
+        times, end = [], time.perf_counter() + request["seconds"]
+        while len(times) < STEPS or time.perf_counter() < end:
+            slice_of(large, before)
+            times.append(slice_of(call, repeat) / repeat)
+        rates[name] = 2 * rows * inner * outer / statistics.median(times)
         del x, w, dy
         m.forget()
     return rates
+
+
+def library(m):
+    """The file of the cuBLASLt that multiplies for PyTorch; none on the CPU."""
+    if not m.cuda:
+        return dict(file=None)
+    x = m.torch.ones((64, 64), device="cuda", dtype=m.torch.bfloat16)
+    x @ x
+    m.synchronize()
+    files = mapped("libcublasLt.so")
+    if len(files) != 1:
+        raise RuntimeError(f"want one libcublasLt in PyTorch's process, there are {len(files)}: {' '.join(files)}")
+    return dict(file=files[0])
+
+
+def mapped(stem):
+    """The files of a name that begins with stem that are mapped into this process."""
+    with open("/proc/self/maps") as f:
+        paths = {l.split(maxsplit=5)[5].rstrip("\n") for l in f if len(l.split()) > 5}
+    return sorted(p for p in paths if p.rpartition("/")[2].startswith(stem))
 
 
 def missing(a):
@@ -689,26 +738,22 @@ def main():
         traceback.print_exc()
         tell(dict(error=first_line(e), out_of_memory=out_of_memory(e)))
         return
+    does = dict(warm=lambda r: steps.warm(r["context"], r["tokens"]), slice=lambda r: dict(slices=steps.slice(r["contexts"])),
+                check=lambda r: dict(checks=check(a, m)), longest=lambda r: longest(a, m, r, tell), peaks=lambda r: dict(peaks=peaks(a, m, r)),
+                products=lambda r: dict(rates=products(a, m, r)), library=lambda r: library(m))
     for line in sys.stdin:
-        r = json.loads(line)
-        try:
-            if r["do"] == "warm":
-                tell(steps.warm(r["context"], r["tokens"]))
-            elif r["do"] == "slice":
-                tell(dict(slices=steps.slice(r["contexts"])))
-            elif r["do"] == "check":
-                tell(dict(checks=check(a, m)))
-            elif r["do"] == "longest":
-                tell(longest(a, m, r, tell))
-            elif r["do"] == "peaks":
-                tell(dict(peaks=peaks(a, m, r)))
-            elif r["do"] == "products":
-                tell(dict(rates=products(a, m, r)))
-            else:
-                raise ValueError(f"asked to {r['do']}")
-        except Exception as e:
-            traceback.print_exc()
-            tell(dict(error=first_line(e), out_of_memory=out_of_memory(e)))
+        tell(answer(does, json.loads(line), m))
+
+
+def answer(does, request, m):
+    """What was asked for, or why it did not run, with nothing of that left on the GPU."""
+    try:
+        return does[request["do"]](request)
+    except Exception as e:
+        traceback.print_exc()
+        failure = dict(error=first_line(e), out_of_memory=out_of_memory(e))
+    m.forget()  # outside of the handler, which keeps the tensors of what failed alive
+    return failure
 
 
 if __name__ == "__main__":
