@@ -228,6 +228,13 @@ func TestCheckScript(t *testing.T) {
 	if err := errors.Join(os.Remove(program), os.Remove(filepath.Join(folder, "libcublasLt.so.12"))); err != nil {
 		t.Fatal(err)
 	}
+	// A GPU of which nvidia-smi cannot tell more, with no library named.
+	if err := os.WriteFile(filepath.Join(folder, "bin", "nvidia-smi"), []byte("#!/bin/sh\n[ \"$1\" != -L ] || echo GPU 0\n"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if table, out := run(0, smi, "run", "--only", "environment", folder); table["environment"] != "pass nvidia-smi names no GPU" {
+		t.Errorf("where nvidia-smi names no GPU the environment is %q:\n%s", table["environment"], out)
+	}
 	// compute-sanitizer is a script here: what counts is what it says at its end.
 	for want, says := range map[string]string{
 		"skipped time: stopped after the limit of time; nothing was found":           "echo '========= COMPUTE-SANITIZER'; exit 124",
@@ -267,6 +274,24 @@ func TestCheckScript(t *testing.T) {
 			if got := [2]bool{filter, products}; got != want {
 				t.Errorf("%s with the option %q: filter and products are %v, want %v: %s", step, option, got, want, told)
 			}
+		}
+	}
+	// Without a tool it would say something wrong of the machine.
+	for _, without := range []string{"grep", "sed", "awk", "timeout"} {
+		bin := t.TempDir()
+		for _, name := range []string{"bash", "grep", "sed", "awk", "timeout", "mktemp", "head", "tail", "tr", "cut", "wc", "dirname", "mkdir", "rm", "cat"} {
+			path, err := exec.LookPath(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name != without {
+				if err := os.Symlink(path, filepath.Join(bin, name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if _, out := run(2, append(here, "PATH="+bin), only...); out != "check: there is no "+without+" in PATH: grep, sed, awk and coreutils are needed\n" {
+			t.Errorf("without %s it says %q", without, out)
 		}
 	}
 	for _, args := range [][]string{{"fly"}, {"run", "--fast"}, {"run", "--only", "nothing", folder}, {"run", "--out"}, {"run", folder, folder}} {
