@@ -126,27 +126,32 @@ func (d *Device) OpenLt(library string) (*Lt, error) {
 	return l, nil
 }
 
-// destroy gives the plans and the library's handle back.
-func (l *Lt) destroy(uintptr) error {
+// destroy gives the plans back and, in the device's context, the library's handle; with 0, on a lost device, the plans
+// alone, which are memory of the host.
+func (l *Lt) destroy(value uintptr) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	value := l.raw
-	if l.raw = 0; value == 0 {
+	if l.raw == 0 {
 		return nil
 	}
+	l.raw = 0
 	var errs []error
 	for _, p := range l.plans {
 		errs = append(errs, p.close(l.library))
 	}
 	clear(l.plans)
-	return Join(append(errs, l.library.check(l.library.destroy, l.library.destroy.Call(value)))...)
+	if value != 0 {
+		errs = append(errs, l.library.check(l.library.destroy, l.library.destroy.Call(value)))
+	}
+	return Join(errs...)
 }
 
 // Close gives back what the library holds; products that were given to a stream are still computed. A second Close does
-// nothing.
+// nothing. It waits as Close of all that a Device has does. On a lost device the library's handle is left to the process's
+// end.
 func (l *Lt) Close() error {
 	err := l.close()
-	if err != nil { // on a lost device close leaves all as it is, but descriptors are memory of the host
+	if err != nil { // on a lost device close leaves all as it is
 		err = Join(err, l.destroy(0))
 	}
 	return err

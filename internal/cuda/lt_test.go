@@ -223,8 +223,8 @@ func (m *ltMachine) run(r *rand.Rand, c ltCase) {
 				m.refused++
 				return
 			}
-			if gelu := c.epilogue == EpilogueGelu || c.epilogue == EpilogueGeluBias; m.gpu && gelu && errors.As(err, &status) && status.Code == 15 {
-				t.Logf("%v: %v", c, err) // there is GELU where the library has an algorithm with it
+			if gelu := c.epilogue == EpilogueGelu || c.epilogue == EpilogueGeluBias; m.gpu && gelu && errors.As(err, &status) && (status.Code == 15 || status.Code == 7) {
+				t.Logf("%v: %v", c, err) // there is GELU where the library has an algorithm with it; 7 is what some say instead
 				return
 			}
 			t.Errorf("%v: %v", c, err)
@@ -672,8 +672,20 @@ func TestLtLostDevice(t *testing.T) {
 	if err := lt.Multiply(s, p); !errors.Is(err, ErrDeviceLost) {
 		t.Errorf("%v", err)
 	}
+	before := lib.Calls()
 	if err := lt.Close(); !errors.Is(err, ErrDeviceLost) {
 		t.Errorf("%v", err)
+	}
+	// The library's handle is of the dead context; descriptors are memory of the host.
+	after := lib.Calls()
+	if n := after["cublasLtDestroy"] - before["cublasLtDestroy"]; n != 0 {
+		t.Errorf("cublasLtDestroy was called on a lost device")
+	}
+	if after["cublasLtMatmulDescDestroy"] == before["cublasLtMatmulDescDestroy"] {
+		t.Errorf("the descriptors are left")
+	}
+	if err := lt.Multiply(s, p); err == nil {
+		t.Errorf("a product after Close")
 	}
 	if err := d.Close(); !errors.Is(err, ErrDeviceLost) {
 		t.Errorf("%v", err)

@@ -217,7 +217,7 @@ STANDIN_API void standin_lose(int code) {
 static long long *setting(const char *key) {
 #define KEY(name) if (strcmp(key, #name) == 0) return &set.name
 	KEY(devices); KEY(driver); KEY(memory); KEY(major); KEY(minor); KEY(multiprocessors); KEY(l2); KEY(shared);
-	KEY(optin); KEY(delay); KEY(seed); KEY(null); KEY(exclusive); KEY(ats); KEY(hide); KEY(strict); KEY(cublaslt); KEY(anybias);
+	KEY(optin); KEY(delay); KEY(seed); KEY(null); KEY(exclusive); KEY(ats); KEY(hide); KEY(strict); KEY(cublaslt); KEY(anybias); KEY(workspace);
 	return NULL;
 }
 

@@ -50,7 +50,7 @@ static struct object *make(enum kind kind) {
 	if (!o)
 		return NULL;
 	o->kind = kind;
-	o->number = standin_object_make(kinds[kind]);
+	o->number = standin_object_make(kinds[kind], kind == HANDLE);
 	o->next = objects;
 	return objects = o;
 }
@@ -350,6 +350,8 @@ STANDIN_API int cublasLtMatmulAlgoGetHeuristic(void *h, void *desc, void *la, vo
 	}
 	// As the library may, the first result wants more workspace than there is, which its state says.
 	uint64_t want = p.k < 64 ? 0 : (p.m * p.n * 4 + 255) / 256 * 256;
+	if (want < (uint64_t)standin_number("workspace"))
+		want = (uint64_t)standin_number("workspace");
 	*given = 0;
 	for (int i = 0; i < 2 && i < asked; i++) {
 		struct result *r = &results[i];

@@ -117,8 +117,8 @@ void object_each(enum kind kind, int context, void (*f)(handle h, void *body, co
 }
 
 // Objects of another library: the body is the name of what they are.
-long standin_object_make(const char *kind) {
-	return (long)object_make(OTHER, (void *)kind, -1, standin_current);
+long standin_object_make(const char *kind, int of_context) {
+	return (long)object_make(OTHER, (void *)kind, of_context ? current()->device : -1, standin_current);
 }
 
 int standin_object_check(long number, const char *kind) {

@@ -165,6 +165,7 @@ const (
 	Hide            = "hide"            // 0: the program too can touch device memory; else it dies there, as with a GPU
 	Strict          = "strict"          // 0: what is allowed but suspicious is no violation
 	CublasLt        = "cublaslt"        // version of cublasLt, 120405 for 12.4.5
+	Workspace       = "workspace"       // bytes that the first algorithm found for a product wants at least
 	AnyBias         = "anybias"         // 0: no algorithm with a bias for one row or column, nor for a bias off a boundary of 16 bytes
 )
 

@@ -78,8 +78,8 @@ int standin_enqueue(void *stream, const char *name, void (*run)(void *arg), cons
 
 // standin_object_make and _drop note something that must be given back (a handle of another library), so that the
 // report of leaks names it. make returns a number for drop; drop returns 0 when the number is not a living one of that
-// kind, and then has noted a violation.
-long standin_object_make(const char *kind);
+// kind, and then has noted a violation. One that is of the current context may be left to that when it is dead.
+long standin_object_make(const char *kind, int of_context);
 int standin_object_drop(long number, const char *kind);
 int standin_object_check(long number, const char *kind);
 

@@ -53,6 +53,7 @@ struct settings {
 	long long hide;      // memory of the device can be touched by its work only, not by the program
 	long long strict;    // 1: suspicious but allowed use counts as a violation too
 	long long cublaslt;  // version of the library
+	long long workspace; // bytes that the first algorithm of a product wants at least
 	long long anybias;   // 1: there is an algorithm for every product with a bias
 };
 extern struct settings set;

@@ -462,6 +462,10 @@ static void free_graph(handle h, void *body, const char *maker, long serial, voi
 	object_drop(*(enum kind *)arg, h);
 	graph_release(body);
 }
+static void forget_other(handle h, void *body, const char *maker, long serial, void *arg) {
+	(void)body, (void)maker, (void)serial, (void)arg;
+	object_drop(OTHER, h);
+}
 
 // context_destroy frees all that the context holds. With report, what its owner should have given back is a leak; of a
 // dead context nobody can give back anything.
@@ -472,6 +476,8 @@ void context_destroy(struct context *c, int report) {
 	for (int k = STREAM; report && k < KINDS; k++)
 		if (k != FUNCTION && k != OTHER)
 			object_each(k, c->device, leaked_stream, (void *)kind_names[k]);
+	if (c->sticky)
+		object_each(OTHER, c->device, forget_other, NULL);
 	capture_drop(c->device);
 	enum kind graph = GRAPH, exec = GRAPH_EXEC;
 	object_each(EVENT, c->device, free_event, NULL);

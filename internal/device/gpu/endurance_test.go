@@ -160,10 +160,12 @@ func TestCUDAMillionLaunches(t *testing.T) {
 	onGPU(t).manyLaunches(t, count(t, "SECENCODER_CUDA_LAUNCHES", 1_000_000))
 }
 
-// outOfMemory asks for more memory than there is, in the table and below it, and wants both to go on afterwards.
-func (m *machine) outOfMemory(t *testing.T) {
+// outOfMemory asks for more memory than there is, in the table and below it, and wants both to go on afterwards. The limit
+// is so many times scarce.
+func (m *machine) outOfMemory(t *testing.T, times int) {
 	mem := m.memory(t)
-	const rows, in, out = 512, 2, 4096
+	const in, out = 2, 4096
+	rows := times * 512
 	x, y := mem.room(kernel.BF16, rows*in), mem.room(kernel.BF16, rows*out)
 	w, b := mem.new(filled(out*in, 1)), mem.new(filled(out, 1))
 	if err := mem.stream.Fill(address(x), 0, x.Bytes); err != nil {
@@ -172,7 +174,7 @@ func (m *machine) outOfMemory(t *testing.T) {
 	if err := mem.stream.Synchronize(); err != nil {
 		t.Fatal(err)
 	}
-	large := &kernel.LinearArgs{X: x, W: w, B: b, Y: y, N: rows, In: in, Out: out} // its float32 sums are 8 MB
+	large := &kernel.LinearArgs{X: x, W: w, B: b, Y: y, N: rows, In: in, Out: out} // its float32 sums are 8 MB, times times
 	small := *large
 	small.N = 2
 	for range 2 {
@@ -201,18 +203,30 @@ func (m *machine) outOfMemory(t *testing.T) {
 	}
 }
 
-// The limit leaves room for the operands (about 4.3 MB) and for the pool's own blocks, not for the scratch memory.
+// The limit leaves room for the operands (about 4.3 MB) and for the pool's own blocks, not for the scratch memory. Eight times
+// that also has room for what cublasLt may want for the product of the small layer.
 const scarce = 9 << 20
 
-func TestStandinOutOfMemory(t *testing.T) { onStandinWith(t, scarce).outOfMemory(t) }
-func TestCUDAOutOfMemory(t *testing.T)    { onGPUWith(t, scarce).outOfMemory(t) }
+// workspace is what cublasLt may want of the pool for a product, 32 MB, and what of that the pool may round up to.
+const workspace = 36 << 20
+
+func TestStandinOutOfMemory(t *testing.T) { onStandinWith(t, scarce).outOfMemory(t, 1) }
+func TestCUDAOutOfMemory(t *testing.T)    { onGPUWith(t, 8*scarce).outOfMemory(t, 8) }
+
+// TestStandinOutOfMemoryWorkspace is the same where products want all that they may have.
+func TestStandinOutOfMemoryWorkspace(t *testing.T) {
+	m := onStandinWith(t, 8*scarce)
+	m.standin.Set(standin.Workspace, 32<<20)
+	m.outOfMemory(t, 8)
+}
 
 // deviceFull asks the driver itself for more than there is, without a limit of ours: in one piece, and when all but some
-// of the device's memory is taken, by a layer whose scratch memory is twice what is left at most.
-func (m *machine) deviceFull(t *testing.T, left int) {
+// of the device's memory is taken, by a layer whose scratch memory is more than what is left at most: less than left, and
+// what is set aside for a small layer and its product's workspace.
+func (m *machine) deviceFull(t *testing.T, left, workspace int) {
 	mem := m.memory(t)
 	const in, out = 2, 4096
-	rows := 2 * left / (4 * out)
+	rows := 2 * (left + workspace) / (4 * out)
 	x, y := mem.room(kernel.BF16, rows*in), mem.room(kernel.BF16, rows*out)
 	w, b := mem.new(filled(out*in, 1)), mem.new(filled(out, 1))
 	large := &kernel.LinearArgs{X: x, W: w, B: b, Y: y, N: rows, In: in, Out: out}
@@ -266,7 +280,7 @@ func (m *machine) deviceFull(t *testing.T, left int) {
 	if err := m.device.Trim(); err != nil { // the scratch memory of the layers so far
 		t.Fatal(err)
 	}
-	reserve, err := m.device.Alloc(mem.stream, left/4) // for the small layer
+	reserve, err := m.device.Alloc(mem.stream, left/4+workspace) // for the small layer
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,13 +320,22 @@ func TestStandinDeviceFull(t *testing.T) {
 	library := standin.Build(t)
 	shim.Build(t, library.Path())
 	library.Set(standin.Memory, 48<<20)
-	(&machine{standin: library}).load(t, library.Path(), 0).deviceFull(t, 2<<20)
+	(&machine{standin: library}).load(t, library.Path(), 0).deviceFull(t, 2<<20, 0)
+}
+
+// TestStandinDeviceFullWorkspace is the same where products want all that they may have.
+func TestStandinDeviceFullWorkspace(t *testing.T) {
+	library := standin.Build(t)
+	shim.Build(t, library.Path())
+	library.Set(standin.Memory, 512<<20)
+	library.Set(standin.Workspace, 32<<20)
+	(&machine{standin: library}).load(t, library.Path(), 0).deviceFull(t, 8<<20, workspace)
 }
 
 func TestCUDADeviceFull(t *testing.T) {
 	m := onGPU(t)
 	_, total := m.free(t)
-	m.deviceFull(t, int(min(total>>11, 64<<20))) // little of a small device
+	m.deviceFull(t, int(min(total>>11, 64<<20)), workspace) // little of a small device
 }
 
 // graph captures a few calls, changes their operand and replays them: the graph must do what the calls do.
