@@ -18,6 +18,10 @@ type DeviceOptions struct {
 
 // Device is one opened GPU: its primary context, its memory, and what was made on it. Its methods may be called from any
 // goroutine.
+//
+// Close of the device, and of whatever was made on it, waits until the calls that are under way on the device are over, a
+// Synchronize included, however long that waits; and calls on the device that begin meanwhile wait behind that Close, on
+// other streams too. Close nothing in the middle of a step while another goroutine waits for the GPU.
 type Device struct {
 	drv    *Driver
 	info   Info
@@ -144,7 +148,8 @@ func (h *handle) of(d *Device) (uintptr, error) {
 	return value, nil
 }
 
-// close frees it, when the calls that are under way on the device are over: one of them may be using it. A second close
+// close frees it, when the calls that are under way on the device are over: one of them may be using it. Calls that begin
+// while it waits wait behind it, since a lock that is wanted for writing lets no reader in any more. A second close
 // does nothing, and so does one after the device was closed. On a lost device it returns the error of the loss: the driver
 // frees nothing of a dead context but with the context itself. After errCapturing it is open still.
 func (h *handle) close() error {
@@ -179,7 +184,7 @@ func (h *handle) freeNow(value uintptr) error {
 	return h.free(value)
 }
 
-// Close waits for calls that are under way and for the device's work, frees everything that is still open and gives the
+// Close waits for calls that are under way, with those that begin meanwhile behind it, and for the device's work, frees everything that is still open and gives the
 // primary context back. What the caller should have closed is named in the error; it is freed all the same. On a lost
 // device the error is that of the loss. A second Close does nothing. While a stream is being captured the device is not
 // closed: that is an error.

@@ -77,5 +77,5 @@ func (e *Event) Since(start *Event) (time.Duration, error) {
 	return time.Duration(float64(*milliseconds) * float64(time.Millisecond)), err
 }
 
-// Close gives the event back. A second Close does nothing.
+// Close gives the event back. A second Close does nothing. It waits as Close of all that a Device has does.
 func (e *Event) Close() error { return e.close() }

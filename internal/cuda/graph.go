@@ -161,5 +161,6 @@ func (g *Graph) Nodes() (int, error) {
 }
 
 // Close gives the graph back. It waits for the device where the graph has memory of the pool, which may be used again
-// then; else the graph must not be running. A second Close does nothing.
+// then; else the graph must not be running. A second Close does nothing. It waits for calls too, as Close of all that a Device
+// has does.
 func (g *Graph) Close() error { return Join(g.close(), g.d.releaseHeld(g.held)) }

@@ -86,5 +86,6 @@ func (h *Host) Bytes() []byte {
 }
 
 // Close waits for the device's work, then gives the memory back. A second Close does nothing. While a graph is being
-// captured, which waiting would end, the memory is not given back: that is an error.
+// captured, which waiting would end, the memory is not given back: that is an error. It waits for calls too, as Close of all
+// that a Device has does.
 func (h *Host) Close() error { return h.close() }

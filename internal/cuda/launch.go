@@ -188,5 +188,5 @@ func (g Grid) ones() Grid {
 	return g
 }
 
-// Close gives the argument block back. A second Close does nothing.
+// Close gives the argument block back. A second Close does nothing. It waits as Close of all that a Device has does.
 func (l *Launch) Close() error { return l.close() }

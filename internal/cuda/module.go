@@ -68,5 +68,5 @@ func (d *Device) loadImage(image []byte) (uintptr, error) {
 	return 0, fmt.Errorf("load kernels: %w", err)
 }
 
-// Close unloads the kernels; none may be running. A second Close does nothing.
+// Close unloads the kernels; none may be running. A second Close does nothing. It waits as Close of all that a Device has does.
 func (m *Module) Close() error { return m.close() }

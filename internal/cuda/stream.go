@@ -55,7 +55,7 @@ func (s *Stream) Wait(e *Event) error {
 
 // Close gives the stream back when its work is done. It waits for that work only where memory is cached for the stream,
 // which is anybody's from then on. A second Close does nothing. A stream that is being captured is not closed: that is an
-// error.
+// error. It waits for calls too, as Close of all that a Device has does.
 func (s *Stream) Close() error { return s.close() }
 
 // free makes the memory that is cached for the stream anybody's and gives the stream back.
