@@ -148,7 +148,7 @@ func (l *Lt) destroy(value uintptr) error {
 
 // Close gives back what the library holds; products that were given to a stream are still computed. A second Close does
 // nothing. It waits as Close of all that a Device has does. On a lost device the library's handle is left to the process's
-// end.
+// end: to destroy it the library calls the driver, on a context that is dead or on none.
 func (l *Lt) Close() error {
 	err := l.close()
 	if err != nil { // on a lost device close leaves all as it is
