@@ -184,10 +184,10 @@ func (h *handle) freeNow(value uintptr) error {
 	return h.free(value)
 }
 
-// Close waits for calls that are under way, with those that begin meanwhile behind it, and for the device's work, frees everything that is still open and gives the
-// primary context back. What the caller should have closed is named in the error; it is freed all the same. On a lost
-// device the error is that of the loss. A second Close does nothing. While a stream is being captured the device is not
-// closed: that is an error.
+// Close waits for calls that are under way, with those that begin meanwhile behind it, and for the device's work, frees
+// everything that is still open and gives the primary context back. What the caller should have closed is named in the
+// error; it is freed all the same. On a lost device the error is that of the loss. A second Close does nothing. While a
+// stream is being captured the device is not closed: that is an error.
 func (d *Device) Close() error {
 	d.life.Lock()
 	defer d.life.Unlock()

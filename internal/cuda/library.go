@@ -71,9 +71,9 @@ func (l *Library) Symbol(name string) (Symbol, error) {
 
 // OpenLibrary looks for a library and opens it. It looks in this order: option, the environment variable
 // SECENCODER_CUDA_LIB, the system (whose dynamic linker reads LD_LIBRARY_PATH first), the Python packages of VIRTUAL_ENV and
-// of the python3 on PATH (without running it), LD_LIBRARY_PATH again, folder by folder. The option, "" for none, is a folder or a file as the variable is: what lies there is the only one
-// that is tried, and what does not lie there is looked for further on. The error lists every place with what was wrong
-// there.
+// of the python3 on PATH (without running it), LD_LIBRARY_PATH again, folder by folder. The option, "" for none, is a folder
+// or a file as the variable is: what lies there is the only one that is tried, and what does not lie there is looked for
+// further on. The error lists every place with what was wrong there.
 func OpenLibrary(k Kind, option string) (*Library, error) {
 	return openSuitable(k, option, func(*Library) error { return nil })
 }
