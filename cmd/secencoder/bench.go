@@ -113,6 +113,11 @@ func (cmd *benchCmd) options(c *call) (o bench.Options, err error) {
 	if cmd.Memory != "" && cmd.What != "train" {
 		return o, usagef("bench %s --memory %s: only train keeps values for a backward pass", cmd.What, cmd.Memory)
 	}
+	if cmd.Memory != "" && !slices.Contains([]string{"auto", "none", "cheap", "layer"}, cmd.Memory) {
+		if n, err := units.ParseSize(cmd.Memory); err != nil || n < 1 {
+			return o, usagef("--memory %s: want auto, none, cheap, layer or a size such as 8GiB", cmd.Memory)
+		}
+	}
 	if cmd.What != "gpu" && (cmd.Device != "" || cmd.Bytes != 0 || cmd.CUDALibrary != "") {
 		return o, usagef("bench %s: --device, --bytes and --cuda-library are for bench gpu", cmd.What)
 	}
