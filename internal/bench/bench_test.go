@@ -149,6 +149,19 @@ func TestTrainRefusesWhatDoesNotFit(t *testing.T) {
 	}
 }
 
+// A limit holds for all that the process takes: the kernels' scratch counts too.
+func TestTrainCountsScratch(t *testing.T) {
+	o := quick()
+	o.Memory, o.Threads = "100MB", 2 // parameters and plan take 75 MB, scratch may take 55
+	if _, err := Train(t.Context(), o); !errors.Is(err, exec.ErrDoesNotFit) {
+		t.Errorf("%v", err)
+	}
+	o.Memory = "2GB"
+	if _, err := Train(t.Context(), o); err != nil {
+		t.Error(err)
+	}
+}
+
 // Operands that memory cannot hold are refused before any of them is made.
 func TestOperandsThatDoNotFit(t *testing.T) {
 	o := quick()
