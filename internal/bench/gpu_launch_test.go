@@ -16,25 +16,9 @@ import (
 func TestGPULaunches(t *testing.T) {
 	lib := standin.Build(t)             // without the kernels: launches are noted, and nothing runs
 	lib.Set(standin.Multiprocessors, 4) // so that little work fills the GPU
-	driver, err := cuda.Load(cuda.Options{Library: lib.Path()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dev, err := driver.Open(0, cuda.DeviceOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	o := little()
 	o.Library, o.Bytes = lib.Path(), 2<<20
-	b, err := newGPUBench(driver, dev, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := cuda.Join(b.close(), dev.Close()); err != nil {
-			t.Error(err)
-		}
-	}()
+	b := opened(t, lib, o)
 	const W, I = 128, 512 // widths of tiny
 	const mp = 4
 	k := &kernelCases{gpuBench: b, mp: mp}

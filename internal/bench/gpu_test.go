@@ -114,9 +114,9 @@ func TestGPUFailsWhole(t *testing.T) {
 	}
 }
 
-// TestGPUWork counts the work of some cases anew, by operands and by hand: the shares of the peak follow from it.
-func TestGPUWork(t *testing.T) {
-	lib := onStandin(t)
+// opened returns the cases on a stand-in, closed when the test ends.
+func opened(t *testing.T, lib *standin.Library, o Options) *gpuBench {
+	t.Helper()
 	driver, err := cuda.Load(cuda.Options{Library: lib.Path()})
 	if err != nil {
 		t.Fatal(err)
@@ -125,17 +125,24 @@ func TestGPUWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := little()
-	o.Bytes = 24<<10 + 6 // rounded down
 	b, err := newGPUBench(driver, dev, o)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatal(cuda.Join(err, dev.Close()))
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := cuda.Join(b.close(), dev.Close()); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
+	return b
+}
+
+// TestGPUWork counts the work of some cases anew, by operands and by hand: the shares of the peak follow from it.
+func TestGPUWork(t *testing.T) {
+	lib := onStandin(t)
+	o := little()
+	o.Bytes = 24<<10 + 6 // rounded down
+	b := opened(t, lib, o)
 	const call, W, I = 24 << 10, 128, 512 // bytes of a call, widths of tiny
 	least := func(bytes int) int { return max(8, call/bytes) }
 	want := map[string]float64{
@@ -169,23 +176,7 @@ func TestGPUWork(t *testing.T) {
 // TestGPUCasesOfKernels: every kernel of the image is launched by a case.
 func TestGPUCasesOfKernels(t *testing.T) {
 	lib := onStandin(t)
-	driver, err := cuda.Load(cuda.Options{Library: lib.Path()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dev, err := driver.Open(0, cuda.DeviceOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := newGPUBench(driver, dev, little())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := cuda.Join(b.close(), dev.Close()); err != nil {
-			t.Error(err)
-		}
-	}()
+	b := opened(t, lib, little())
 	lib.Launched()            // while the bench was made
 	cases := map[string]int{} // by kernel
 	for _, c := range b.cases {
