@@ -16,6 +16,7 @@
 package eval
 
 import (
+	"context"
 	"encoding/json"
 	"math"
 
@@ -26,8 +27,8 @@ import (
 type Scorer interface {
 	// Score returns, for each masked position of m in its order, the negative log-likelihood of the label in nats and 1
 	// where the argmax over the vocabulary (ties to the lowest id) is the label, else 0. The slices may be reused by the
-	// next call. Dropout is off.
-	Score(m *batch.Micro) (nll, hit []float32, err error)
+	// next call. Dropout is off. Once ctx is cancelled it ends soon, with ctx's error.
+	Score(ctx context.Context, m *batch.Micro) (nll, hit []float32, err error)
 }
 
 // Figure is a measured number. JSON has no NaN and no infinities: a Figure that is one becomes null, which says that

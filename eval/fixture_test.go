@@ -83,7 +83,7 @@ type uniform struct {
 	batches    int
 }
 
-func (u *uniform) Score(m *batch.Micro) (nll, hit []float32, err error) {
+func (u *uniform) Score(ctx context.Context, m *batch.Micro) (nll, hit []float32, err error) {
 	u.batches++
 	nll = make([]float32, len(m.Labels))
 	for i := range nll {

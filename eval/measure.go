@@ -52,7 +52,7 @@ func measure(ctx context.Context, s Scorer, e *batch.Evaluation, tokenBytes []in
 		if err != nil {
 			return nil, err
 		}
-		nll, hit, err := s.Score(m)
+		nll, hit, err := s.Score(ctx, m)
 		if err != nil {
 			return nil, err
 		}

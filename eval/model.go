@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -58,14 +59,14 @@ type planScorer struct {
 }
 
 // Score implements Scorer.
-func (s *planScorer) Score(m *batch.Micro) (nll, hit []float32, err error) {
+func (s *planScorer) Score(ctx context.Context, m *batch.Micro) (nll, hit []float32, err error) {
 	if len(m.Labels) == 0 {
 		return nil, nil, nil
 	}
 	s.batch = model.Batch{
 		IDs: m.IDs[:m.Tokens()], Offsets: m.Offsets, Masked: m.MaskedPositions, Labels: m.Labels, Scale: 1,
 	}
-	if err := s.plan.Run(&s.batch, false); err != nil {
+	if err := s.plan.Run(ctx, &s.batch, false); err != nil {
 		return nil, nil, err
 	}
 	return s.plan.NLL(), s.plan.Hit(), nil

@@ -85,7 +85,7 @@ func sampleTokens(docs batch.Documents, o batch.EvaluationOptions) int64 {
 // Tokens returns about how many framed tokens one Evaluate reads, all sets together.
 func (s *Sampler) Tokens() int64 { return s.tokens }
 
-// Evaluate measures every set. It stops between micro-batches when ctx is cancelled.
+// Evaluate measures every set. It ends soon when ctx is cancelled.
 func (s *Sampler) Evaluate(ctx context.Context, scorer Scorer) ([]Sample, error) {
 	var samples []Sample
 	for _, set := range s.sets {

@@ -55,7 +55,7 @@ func TestDumpForHuggingFace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := hidden.Run(&b, false); err != nil {
+		if err := hidden.Run(t.Context(), &b, false); err != nil {
 			t.Fatal(err)
 		}
 		last := append([]float32{}, hidden.Hidden(e.Config().NumHiddenLayers)[:n*h]...)
@@ -63,7 +63,7 @@ func TestDumpForHuggingFace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := logits.Run(&b, false); err != nil {
+		if err := logits.Run(t.Context(), &b, false); err != nil {
 			t.Fatal(err)
 		}
 		tensors = append(tensors,

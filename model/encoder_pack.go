@@ -94,7 +94,7 @@ func (p *packer) flush() error {
 	if err != nil {
 		return err
 	}
-	if err := plan.Run(b, false); err != nil {
+	if err := plan.Run(p.ctx, b, false); err != nil {
 		return err
 	}
 	h := p.e.folder.Config.HiddenSize

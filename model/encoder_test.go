@@ -118,7 +118,7 @@ func TestEmbedPools(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := plan.Run(&Batch{IDs: ids, Offsets: []int32{0, int32(len(ids))}}, false); err != nil {
+		if err := plan.Run(t.Context(), &Batch{IDs: ids, Offsets: []int32{0, int32(len(ids))}}, false); err != nil {
 			t.Fatal(err)
 		}
 		hidden[i] = append([]float32{}, plan.Hidden(e.Config().NumHiddenLayers)[:len(ids)*h]...)

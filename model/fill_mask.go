@@ -67,14 +67,11 @@ func (e *Encoder) FillMask(ctx context.Context, text string, top int) ([]Mask, e
 	if len(b.Masked) == 0 {
 		return nil, &NoMaskError{Token: e.folder.Tokenizer.Token(mask)}
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	plan, err := e.plan(ModeLogits, len(b.IDs), len(b.Masked))
 	if err != nil {
 		return nil, err
 	}
-	if err := plan.Run(&b, false); err != nil {
+	if err := plan.Run(ctx, &b, false); err != nil {
 		return nil, err
 	}
 	v := e.folder.Config.VocabSize

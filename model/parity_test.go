@@ -89,7 +89,7 @@ func compile(t *testing.T, dev *device.Device, p *Params, o CompileOptions) *Pla
 
 func run(t *testing.T, plan *Plan, b *Batch) {
 	t.Helper()
-	if err := plan.Run(b, false); err != nil {
+	if err := plan.Run(t.Context(), b, false); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -165,8 +166,9 @@ func (pl *Plan) prepare() error {
 }
 
 // Run computes one batch. With gradients, accumulate says whether they are added to what the gradient arena holds or
-// replace it: false for the first micro-batch of a step. An error of the batch leaves everything as it was.
-func (pl *Plan) Run(b *Batch, accumulate bool) error {
+// replace it: false for the first micro-batch of a step. An error of the batch leaves everything as it was. Once ctx is
+// cancelled Run ends with ctx's error after the kernel under way, and results and gradients hold a part of the batch.
+func (pl *Plan) Run(ctx context.Context, b *Batch, accumulate bool) error {
 	if err := pl.check(b); err != nil {
 		return err
 	}
@@ -177,7 +179,7 @@ func (pl *Plan) Run(b *Batch, accumulate bool) error {
 	}
 	pl.fill(b)
 	pl.prog.SetAccumulate(accumulate)
-	if err := pl.prog.RunAll(); err != nil {
+	if err := pl.prog.Run(ctx); err != nil {
 		return err
 	}
 	for i := range pl.widened {

@@ -121,7 +121,7 @@ func TestLogitsAgreeWithNLL(t *testing.T) {
 		}
 	}
 	b.Masked, b.Labels = append(b.Masked, 19), append(b.Labels, 1)
-	if err := logits.Run(b, false); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("logits for at most %d", len(b.Masked)-1)) {
+	if err := logits.Run(t.Context(), b, false); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("logits for at most %d", len(b.Masked)-1)) {
 		t.Errorf("one position too many: %v", err)
 	}
 }
@@ -436,7 +436,7 @@ func TestBatchesAreChecked(t *testing.T) {
 		b := *good
 		b.IDs, b.TypeIDs, b.Labels = slices.Clone(b.IDs), slices.Clone(b.TypeIDs), slices.Clone(b.Labels)
 		change(&b)
-		if err := pl.Run(&b, true); err == nil || !strings.Contains(err.Error(), want) {
+		if err := pl.Run(t.Context(), &b, true); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 	}
@@ -457,7 +457,7 @@ func TestBatchesAreChecked(t *testing.T) {
 		b := &Batch{IDs: []int32{1, 2, 3, 4}, Offsets: []int32{0, 2, 4}, ClassLabels: []int32{0, 1}}
 		runPlan(t, pl, b, false)
 		change(b)
-		if err := pl.Run(b, false); err == nil || !strings.Contains(err.Error(), want) {
+		if err := pl.Run(t.Context(), b, false); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 	}

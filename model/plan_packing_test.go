@@ -192,7 +192,7 @@ func TestStepsAllocateNothing(t *testing.T) {
 			batches := []*Batch{randomBatch(c, 1, 20, 9), randomBatch(c, 2, 30)}
 			if n := alloctest.Fewest(func() {
 				for i := range 100 {
-					if err := pl.Run(batches[i%2], i%4 != 0); err != nil {
+					if err := pl.Run(t.Context(), batches[i%2], i%4 != 0); err != nil {
 						t.Fatal(err)
 					}
 					_, _, _ = pl.Loss(), pl.NLL(), pl.Pooled()

@@ -140,7 +140,7 @@ func TestQuestionsWithoutAnswer(t *testing.T) {
 		}
 	}
 	b.Spans = b.Spans[:3]
-	if err := pl.Run(b, false); err == nil || !strings.Contains(err.Error(), "3 ends of spans, want 4 for 2 pieces") {
+	if err := pl.Run(t.Context(), b, false); err == nil || !strings.Contains(err.Error(), "3 ends of spans, want 4 for 2 pieces") {
 		t.Errorf("three ends: %v", err)
 	}
 	logits := compilePlan(t, openDevice(t, "", 1), p, CompileOptions{Tokens: 12, Mode: ModeQuestion})

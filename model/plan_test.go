@@ -105,7 +105,7 @@ func compilePlan(t testing.TB, d *device.Device, p *Params, o CompileOptions) *P
 
 func runPlan(t testing.TB, pl *Plan, b *Batch, accumulate bool) {
 	t.Helper()
-	if err := pl.Run(b, accumulate); err != nil {
+	if err := pl.Run(t.Context(), b, accumulate); err != nil {
 		t.Fatal(err)
 	}
 }

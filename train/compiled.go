@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -113,7 +114,7 @@ func compiled(s *session) (network, error) {
 	return n, nil
 }
 
-func (n *plans) run(m *batch.Micro, seed uint64, step uint32, scale float32, accumulate bool) (float64, error) {
+func (n *plans) run(ctx context.Context, m *batch.Micro, seed uint64, step uint32, scale float32, accumulate bool) (float64, error) {
 	n.fill(m)
 	n.batch.Ordinal, n.batch.Step, n.batch.Seed, n.batch.Scale = m.Ordinal, step, seed, scale
 	if !accumulate { // the first of a step: the weights are new
@@ -121,20 +122,20 @@ func (n *plans) run(m *batch.Micro, seed uint64, step uint32, scale float32, acc
 			return 0, err
 		}
 	}
-	if err := n.train.Run(&n.batch, accumulate); err != nil {
+	if err := n.train.Run(ctx, &n.batch, accumulate); err != nil {
 		return 0, err
 	}
 	return float64(n.train.Loss()), nil
 }
 
 // Score implements eval.Scorer.
-func (n *plans) Score(m *batch.Micro) (nll, hit []float32, err error) {
+func (n *plans) Score(ctx context.Context, m *batch.Micro) (nll, hit []float32, err error) {
 	if len(m.Labels) == 0 {
 		return nil, nil, nil
 	}
 	n.fill(m)
 	n.batch.Ordinal, n.batch.Step, n.batch.Seed, n.batch.Scale = 0, 0, 0, 1
-	if err := n.eval.Run(&n.batch, false); err != nil {
+	if err := n.eval.Run(ctx, &n.batch, false); err != nil {
 		return nil, nil, err
 	}
 	return n.eval.NLL(), n.eval.Hit(), nil

@@ -149,7 +149,10 @@ func (n *toy) predict(m *batch.Micro, i int) (left int) {
 	return left
 }
 
-func (n *toy) run(m *batch.Micro, _ uint64, _ uint32, scale float32, accumulate bool) (float64, error) {
+func (n *toy) run(ctx context.Context, m *batch.Micro, _ uint64, _ uint32, scale float32, accumulate bool) (float64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
 	if !accumulate {
 		clear(n.p.Grads())
 	}
@@ -173,7 +176,7 @@ func (n *toy) run(m *batch.Micro, _ uint64, _ uint32, scale float32, accumulate 
 	return loss * float64(scale), nil
 }
 
-func (n *toy) Score(m *batch.Micro) (nll, hit []float32, err error) {
+func (n *toy) Score(ctx context.Context, m *batch.Micro) (nll, hit []float32, err error) {
 	n.nll, n.hit = n.nll[:0], n.hit[:0]
 	for i, label := range m.Labels {
 		n.predict(m, i)

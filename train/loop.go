@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -30,8 +31,11 @@ func (s *session) train(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return s.interrupted(ctx)
 		}
-		p, err := s.step()
-		if err != nil {
+		p, err := s.step(ctx)
+		switch {
+		case err != nil && errors.Is(err, ctx.Err()):
+			return s.interrupted(ctx)
+		case err != nil:
 			return fmt.Errorf("step %d: %w", s.st.Step+1, err)
 		}
 		p.Left = time.Duration(float64(time.Since(begun)) / float64(s.st.Step-before) * float64(s.c.Steps-s.st.Step))
@@ -82,7 +86,7 @@ func (s *session) evaluationDue() bool {
 
 // step draws the micro-batches of the next step and does its update, or leaves it out. State, metrics and curves then
 // hold the step. After an error the state is the one before.
-func (s *session) step() (Progress, error) {
+func (s *session) step(ctx context.Context) (Progress, error) {
 	begun := time.Now()
 	waited := s.loader.Waited()
 	micros, err := s.loader.NextStep()
@@ -95,7 +99,7 @@ func (s *session) step() (Progress, error) {
 	loss, norm, rate := math.NaN(), math.NaN(), s.schedule.rate(step)
 	empty, bad := masked == 0, false
 	if !empty {
-		if loss, norm, err = s.gradients(context.Background(), micros, step, masked); err != nil {
+		if loss, norm, err = s.gradients(ctx, micros, step, masked); err != nil {
 			return Progress{}, err
 		}
 		if bad = !finite(loss) || !finite(norm); !bad {
@@ -154,10 +158,7 @@ func (s *session) gradients(ctx context.Context, micros []*batch.Micro, step, ma
 		if len(m.Labels) == 0 {
 			continue
 		}
-		if ctx.Err() != nil {
-			return 0, 0, ctx.Err()
-		}
-		part, err := s.net.run(m, s.c.Seed, uint32(step), scale, accumulate)
+		part, err := s.net.run(ctx, m, s.c.Seed, uint32(step), scale, accumulate)
 		if err != nil {
 			return 0, 0, err
 		}

@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -20,7 +21,7 @@ const (
 // gradient arena, so the weights are never touched; gradients and moments hold garbage afterwards, and whoever begins a
 // run clears or loads them. The first step, which touches all memory for the first time, is left out; the median of the
 // others is the answer. Where steps are long it makes do with fewer, one at least: none begins after limit. It ends with
-// an error between two micro-batches when ctx is cancelled.
+// an error between two kernels when ctx is cancelled.
 func (s *session) probe(ctx context.Context, steps int, limit time.Duration) (time.Duration, error) {
 	loader, err := s.newLoader()
 	if err != nil {
@@ -45,7 +46,10 @@ func (s *session) probe(ctx context.Context, steps int, limit time.Duration) (ti
 		masked, _, _ := census(micros)
 		if masked > 0 {
 			_, norm, err := s.gradients(ctx, micros, i+1, masked)
-			if err != nil {
+			switch {
+			case err != nil && errors.Is(err, ctx.Err()):
+				return 0, fmt.Errorf("interrupted before the first step: %w", err)
+			case err != nil:
 				return 0, fmt.Errorf("probe: %w", err)
 			}
 			if err := idle.update(i+1, s.c.LearningRate, norm); err != nil {

@@ -15,9 +15,9 @@ type counting struct {
 	runs int
 }
 
-func (c *counting) run(m *batch.Micro, seed uint64, step uint32, scale float32, accumulate bool) (float64, error) {
+func (c *counting) run(ctx context.Context, m *batch.Micro, seed uint64, step uint32, scale float32, accumulate bool) (float64, error) {
 	c.runs++
-	return c.network.run(m, seed, step, scale, accumulate)
+	return c.network.run(ctx, m, seed, step, scale, accumulate)
 }
 
 // A probe whose steps are long ends after the first one that passes the limit.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -83,6 +84,63 @@ func TestResumeGivesTheSameBits(t *testing.T) {
 		if a, b := untimed(t, whole), untimed(t, out); a != b {
 			t.Errorf("stops %v: metrics.csv differs:\n%s\n%s", stops, a, b)
 		}
+	}
+}
+
+// within cancels before a micro-batch of a step.
+type within struct {
+	network
+	s      *session
+	step   uint32
+	micro  int
+	cancel context.CancelFunc
+}
+
+func (w *within) run(ctx context.Context, m *batch.Micro, seed uint64, step uint32, scale float32, accumulate bool) (float64, error) {
+	if step == w.step && w.s.loader != nil { // no probe
+		if w.micro--; w.micro < 0 {
+			w.cancel()
+		}
+	}
+	return w.network.run(ctx, m, seed, step, scale, accumulate)
+}
+
+// A step that is interrupted is left: the checkpoint holds the step before, and the resumed run does it again, with the same
+// bits. Before the first step is done there is no checkpoint, and the run begins anew.
+func TestInterruptedStepIsLeft(t *testing.T) {
+	for name, inner := range map[string]func(*session) (network, error){"toy": newToy, "plans": compiled} {
+		t.Run(name, func(t *testing.T) {
+			whole := filepath.Join(t.TempDir(), "whole")
+			o := small(t, whole, 5)
+			o.hooks.network = inner
+			mustRun(t, o)
+			for _, at := range []struct{ step, micro int }{{1, 1}, {3, 0}, {3, 1}, {5, 1}} {
+				out := filepath.Join(t.TempDir(), "run")
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				o := small(t, out, 5)
+				o.hooks.network = func(s *session) (network, error) {
+					n, err := inner(s)
+					return &within{n, s, uint32(at.step), at.micro, cancel}, err
+				}
+				_, err := Run(ctx, o)
+				if want := fmt.Sprintf("interrupted after step %d", at.step-1); !errors.Is(err, context.Canceled) ||
+					at.step > 1 && !strings.Contains(err.Error(), want) {
+					t.Fatalf("%v, want %s", err, want)
+				}
+				steps, err := checkpoints(out)
+				if err != nil || at.step > 1 && (len(steps) == 0 || steps[len(steps)-1] != at.step-1) || at.step == 1 && len(steps) > 0 {
+					t.Fatalf("interrupted in step %d: checkpoints %v, %v", at.step, steps, err)
+				}
+				o = small(t, out, 5)
+				o.Resume, o.hooks.network = true, inner
+				r := mustRun(t, o)
+				sameFolder(t, filepath.Join(whole, checkpointsName, "step-5"), r.Last, nil)
+				if a, b := untimed(t, whole), untimed(t, out); a != b {
+					t.Errorf("interrupted in step %d: metrics.csv differs:\n%s\n%s", at.step, a, b)
+				}
+			}
+		})
 	}
 }
 
@@ -311,9 +369,9 @@ type cancelling struct {
 	cancel context.CancelFunc
 }
 
-func (c *cancelling) Score(m *batch.Micro) (nll, hit []float32, err error) {
+func (c *cancelling) Score(ctx context.Context, m *batch.Micro) (nll, hit []float32, err error) {
 	c.cancel()
-	return c.network.Score(m)
+	return c.network.Score(ctx, m)
 }
 
 // failing fails the micro-batches of a step.
@@ -324,11 +382,11 @@ type failing struct {
 
 var errFails = errors.New("fails")
 
-func (f *failing) run(m *batch.Micro, seed uint64, step uint32, scale float32, accumulate bool) (float64, error) {
+func (f *failing) run(ctx context.Context, m *batch.Micro, seed uint64, step uint32, scale float32, accumulate bool) (float64, error) {
 	if step == f.step {
 		return 0, errFails
 	}
-	return f.network.run(m, seed, step, scale, accumulate)
+	return f.network.run(ctx, m, seed, step, scale, accumulate)
 }
 
 // A run that made up for an evaluation and died before its next checkpoint makes up for it again: its rows stand once.
@@ -412,11 +470,11 @@ type failingLate struct {
 	s *session
 }
 
-func (f *failingLate) run(m *batch.Micro, seed uint64, step uint32, scale float32, accumulate bool) (float64, error) {
+func (f *failingLate) run(ctx context.Context, m *batch.Micro, seed uint64, step uint32, scale float32, accumulate bool) (float64, error) {
 	if f.s.loader == nil {
-		return f.network.run(m, seed, step, scale, accumulate)
+		return f.network.run(ctx, m, seed, step, scale, accumulate)
 	}
-	return f.failing.run(m, seed, step, scale, accumulate)
+	return f.failing.run(ctx, m, seed, step, scale, accumulate)
 }
 
 // The evaluation that is made up for at the end may give another best checkpoint: the one before is not kept for nothing.

@@ -413,10 +413,10 @@ type stopping struct {
 	runs   int
 }
 
-func (n *stopping) run(m *batch.Micro, seed uint64, step uint32, scale float32, accumulate bool) (float64, error) {
+func (n *stopping) run(ctx context.Context, m *batch.Micro, seed uint64, step uint32, scale float32, accumulate bool) (float64, error) {
 	n.runs++
 	n.cancel()
-	return n.network.run(m, seed, step, scale, accumulate)
+	return n.network.run(ctx, m, seed, step, scale, accumulate)
 }
 
 func TestInterruptedProbeLeavesAtOnce(t *testing.T) {

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -66,7 +67,7 @@ func scratchOf(preset string, tokens, piece, threads int, dtype kernel.DType) (t
 			b.Offsets = append(b.Offsets, int32(t+1))
 		}
 	}
-	if err := plan.Run(b, false); err != nil {
+	if err := plan.Run(context.Background(), b, false); err != nil {
 		return 0, 0, err
 	}
 	k, ok := dev.Kernels().(interface{ ScratchBytes() int64 })

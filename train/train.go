@@ -79,9 +79,9 @@ func (e usageError) Is(target error) bool { return target == ErrUsage }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// Run trains until the promised steps are done. When ctx is cancelled it finishes the step, writes a checkpoint, and
-// returns an error that wraps ctx's; before the first step it returns at once and the run has not begun. One run at a time uses a run folder; another fails at once. Errors name the file or
-// the step.
+// Run trains until the promised steps are done. When ctx is cancelled it leaves the step under way, writes a checkpoint
+// of the step before, and returns an error that wraps ctx's; before the first step is done there is nothing to write. One
+// run at a time uses a run folder; another fails at once. Errors name the file or the step.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	s, err := open(ctx, &o)
 	if err != nil {

@@ -40,7 +40,7 @@ func (cmd *pretrainCmd) Run(c *call) error {
 		o.PrintPlan = c.err
 	}
 	settled := context.AfterFunc(c.ctx, func() {
-		c.remark("finishing the step, then writing a checkpoint; Ctrl-C again leaves at once, and a resumed run begins at the checkpoint before")
+		c.remark("leaving the step under way and writing a checkpoint of the one before; Ctrl-C again leaves at once, and a resumed run begins at an older checkpoint")
 	})
 	result, err := train.Run(c.ctx, o)
 	settled()
@@ -84,6 +84,8 @@ func trainFailure(err error, out string, r *train.Result) error {
 	switch {
 	case errors.Is(err, context.Canceled) && r != nil && r.Last != "":
 		return hint(err, "the checkpoint %s is written; go on with: secencoder pretrain --out %s --resume", r.Last, out)
+	case errors.Is(err, context.Canceled) && r != nil:
+		return hint(err, "no step was done; begin anew with: secencoder pretrain --out %s --resume", out)
 	case errors.Is(err, train.ErrUsed):
 		return hint(err, "go on with it: secencoder pretrain --out %s --resume, or choose another --out", out)
 	case errors.As(err, &broken):

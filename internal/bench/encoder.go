@@ -302,7 +302,7 @@ func Train(ctx context.Context, o Options) (_ *Result, err error) {
 	return e.measure(ctx, 3e-9*e.flop(), func() error {
 		t++
 		e.batch.Step = uint32(t)
-		if err := e.plan.Run(&e.batch, false); err != nil {
+		if err := e.plan.Run(ctx, &e.batch, false); err != nil {
 			return err
 		}
 		from := time.Now()
@@ -329,7 +329,7 @@ func Infer(ctx context.Context, o Options) (_ *Result, err error) {
 	defer func() { err = errors.Join(err, e.close()) }()
 	e.batch.Masked, e.batch.Labels = nil, nil
 	gflop := 1e-9 * e.flop()
-	r, err := e.measure(ctx, gflop, func() error { return e.plan.Run(&e.batch, false) })
+	r, err := e.measure(ctx, gflop, func() error { return e.plan.Run(ctx, &e.batch, false) })
 	if err != nil {
 		return nil, err
 	}

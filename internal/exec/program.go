@@ -13,6 +13,7 @@
 package exec
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -145,7 +146,11 @@ func (p *Program) SetAccumulate(on bool) { p.accumulate = on }
 func (p *Program) SetTrace(f func(name string, elapsed time.Duration)) { p.trace = f }
 
 // RunAll runs all steps and waits for them. After the first run it allocates nothing.
-func (p *Program) RunAll() error {
+func (p *Program) RunAll() error { return p.Run(context.Background()) }
+
+// Run is RunAll that ends early when ctx is cancelled: no further step begins, values and gradients hold what the steps before
+// left, and the error is ctx's.
+func (p *Program) Run(ctx context.Context) error {
 	if p.dev == nil {
 		return ErrClosed
 	}
@@ -166,6 +171,9 @@ func (p *Program) RunAll() error {
 		*f = first
 	}
 	for _, s := range p.steps {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(err, p.table.Sync(0))
+		}
 		if p.trace != nil {
 			if err := p.traced(s); err != nil {
 				return err

@@ -1,12 +1,14 @@
 package exec
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/secencoder/secencoder/internal/alloctest"
 	"github.com/secencoder/secencoder/internal/bf16"
@@ -275,6 +277,35 @@ func runsAllocateNothing(t *testing.T, activations kernel.DType) {
 		}
 	}); n != 0 {
 		t.Errorf("%v: 100 runs allocate %v times", activations, n)
+	}
+}
+
+// A cancelled run begins no further kernel, and the next one is as good as any.
+func TestRunEndsWhenCancelled(t *testing.T) {
+	e := newEncoder(t, 0.1, true)
+	p := e.compile(t, Options{Device: open(t, "ref", 1)})
+	run(t, p)
+	want := value(t, p, e.loss.Loss)[0]
+	for _, last := range []int{0, 1, 7, p.Steps() - 1} {
+		ctx, cancel := context.WithCancel(t.Context())
+		calls := 0
+		p.SetTrace(func(string, time.Duration) {
+			if calls++; calls == last {
+				cancel()
+			}
+		})
+		if last == 0 {
+			cancel()
+		}
+		if err := p.Run(ctx); !errors.Is(err, context.Canceled) || calls != last {
+			t.Errorf("%v after %d kernels, want a cancelled context after %d", err, calls, last)
+		}
+		cancel()
+		p.SetTrace(nil)
+		run(t, p)
+		if got := value(t, p, e.loss.Loss)[0]; got != want {
+			t.Errorf("loss %v after a cancelled run, want %v", got, want)
+		}
 	}
 }
 
