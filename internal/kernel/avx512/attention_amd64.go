@@ -58,3 +58,13 @@ func pickRows(x *float32, ldx int, table *float32, ldt int, index *int16, base i
 //
 //go:noescape
 func sumRows(x *float32, ldx int, table *float32, ldt int, index *int16, base int, rows int, cols int)
+
+// lookTurned16 adds table[j·ldt + index[i−j] − base] to x[i·ldx + j] for j < 16, i < cols, a multiple of 16. It reads up to 15 elements of the table beyond the last one.
+//
+//go:noescape
+func lookTurned16(x *float32, ldx int, table *float32, ldt int, index *int16, base int, cols int)
+
+// sumTurned16 adds x[i·ldx + j] to table[j·ldt + index[i−j] − base] for j < 16, i < cols, a multiple of 16. It writes 256 elements of buf.
+//
+//go:noescape
+func sumTurned16(x *float32, ldx int, table *float32, ldt int, index *int16, base int, cols int, buf *float32)

@@ -13,7 +13,7 @@ func Prims() blocked.Prims {
 	p.Widen, p.Narrow, p.Rows = widen, narrow, rows()
 	loops(&p)
 	p.Scores = blocked.ScoreLoops{
-		Softmax: softmaxScores, Grad: gradScores, AddRows: addScoreRows, Look: lookScores, Pick: pickScores, Sum: sumScores, Fetch: fetchScores,
+		Softmax: softmaxScores, Grad: gradScores, AddRows: addScoreRows, Look: lookScores, LookTurned: lookTurned, Sum: sumScores, SumTurned: sumTurned, Fetch: fetchScores,
 	}
 	return p
 }

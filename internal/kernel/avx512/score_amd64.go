@@ -90,7 +90,17 @@ func fetchScores(src []float32, lds int, index []int16, at, base, rows, lines in
 
 // checkLook panics where the rows of a look leave their memory: the table is read as far as extra beyond the last element.
 func checkLook(x []float32, ldx int, table []float32, ldt int, index []int16, at, base, rows, cols, extra int) {
-	_, _, _ = index[at-rows+1], index[at+cols-1], x[(rows-1)*ldx+cols-1]
+	_ = x[(rows-1)*ldx+cols-1]
+	checkTable(table, ldt, index, at, base, rows, cols, extra)
+}
+
+func checkTurned(x []float32, ldx int, table []float32, ldt int, index []int16, at, base, rows, cols, extra int) {
+	_ = x[(cols-1)*ldx+rows-1]
+	checkTable(table, ldt, index, at, base, rows, cols, extra)
+}
+
+func checkTable(table []float32, ldt int, index []int16, at, base, rows, cols, extra int) {
+	_, _ = index[at-rows+1], index[at+cols-1]
 	_ = table[:cap(table)][int(index[at])-base]
 	_ = table[:cap(table)][(rows-1)*ldt+int(index[at-rows+cols])-base+extra]
 }
@@ -100,9 +110,39 @@ func lookScores(x []float32, ldx int, table []float32, ldt int, index []int16, a
 	lookRows(ptr(x), 4*ldx, ptr(table), 4*ldt, &index[at], base, rows, cols)
 }
 
-func pickScores(x []float32, ldx int, table []float32, ldt int, index []int16, at, base, rows, cols int) {
-	checkLook(x, ldx, table, ldt, index, at, base, rows, cols, 15)
-	pickRows(ptr(x), 4*ldx, ptr(table), 4*ldt, &index[at], base, rows, cols)
+func lookTurned(x []float32, ldx int, table []float32, ldt int, index []int16, at, base, rows, cols int) {
+	checkTurned(x, ldx, table, ldt, index, at, base, rows, cols, 15)
+	var block [256]float32
+	for j := 0; j < rows; j += 16 {
+		n, from, whole := min(16, rows-j), ptr(table[j*ldt:]), 0
+		if n == 16 && cols >= 16 {
+			whole = cols &^ 15
+			lookTurned16(ptr(x[j:]), 4*ldx, from, 4*ldt, &index[at-j], base, whole)
+		}
+		for i := whole; i < cols; i += 16 {
+			m := min(16, cols-i)
+			pickRows(&block[0], 64, from, 4*ldt, &index[at-j+i], base, n, m)
+			addTransposed16(ptr(x[i*ldx+j:]), 4*ldx, &block[0], 64, m, n)
+		}
+	}
+}
+
+func sumTurned(table []float32, ldt int, x []float32, ldx int, index []int16, at, base, rows, cols int) {
+	checkTurned(x, ldx, table, ldt, index, at, base, rows, cols, 0)
+	var block [256]float32
+	for j := 0; j < rows; j += 16 {
+		n, to, whole := min(16, rows-j), ptr(table[j*ldt:]), 0
+		if n == 16 && cols >= 16 {
+			whole = cols &^ 15
+			sumTurned16(ptr(x[j:]), 4*ldx, to, 4*ldt, &index[at-j], base, whole, &block[0])
+		}
+		for i := whole; i < cols; i += 16 {
+			m := min(16, cols-i)
+			clear(block[:])
+			addTransposed16(&block[0], 64, ptr(x[i*ldx+j:]), 4*ldx, n, m)
+			sumRows(&block[0], 64, to, 4*ldt, &index[at-j+i], base, n, m)
+		}
+	}
 }
 
 func sumScores(table []float32, ldt int, x []float32, ldx int, index []int16, at, base, rows, cols int) {

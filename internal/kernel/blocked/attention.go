@@ -56,7 +56,7 @@ type attentionScratch struct {
 	kb, ka, kc             []float32 // K: as B by columns, as A, as B by terms
 	vb                     []float32 // V as B
 	s, dp                  []float32 // tile of scores, and of dP
-	tq, tk, hk, looked     []float32 // bias tiles, and their gradients G, H
+	tq, tk, hk             []float32 // bias tiles, and their gradients G, H
 	tqs                    []float32 // Tq for all keys
 	pack                   []float32 // A on the way into a product
 	o, dq, dk, dv          []float32 // results of a tile or a part
@@ -413,10 +413,7 @@ func (k *Kernels) addQueryBias(w *attentionScratch, tk []float32, r reachOf, win
 		k.p.AddTransposed(s, t.LD, tk[c.slot(i0-j0)-win.base:], win.ld-1, q, nk)
 		return
 	}
-	ld := upTo(q, 16)
-	looked := grow(&w.looked, nk*ld)
-	k.looks().Pick(looked, ld, tk, win.ld, c.slots, i0-j0+c.reach, win.base, nk, q)
-	k.p.AddTransposed(s, t.LD, looked, ld, q, nk)
+	k.looks().LookTurned(s, t.LD, tk, win.ld, c.slots, i0-j0+c.reach, win.base, nk, q)
 }
 
 // keySlot returns where s.reversed has the row of the reversed key table for query i and key j.

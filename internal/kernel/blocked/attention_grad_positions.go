@@ -62,11 +62,7 @@ func (k *Kernels) gatherQuery(w *attentionScratch, g *gradPart, hk []float32, r 
 		k.p.AddTransposed(hk[c.slot(i0-j0)-win.base:], win.ld-1, ds, g.ds.ld, nk, q)
 		return
 	}
-	ld := upTo(q, 16)
-	turned := grow(&w.looked, nk*ld)
-	clear(turned)
-	k.p.AddTransposed(turned, ld, ds, g.ds.ld, nk, q)
-	k.looks().Sum(hk, win.ld, turned, ld, c.slots, i0-j0+c.reach, win.base, nk, q)
+	k.looks().SumTurned(hk, win.ld, ds, g.ds.ld, c.slots, i0-j0+c.reach, win.base, nk, q)
 }
 
 // keyGradient adds G·Pk to dq and Gᵀ·Q to the part's sum of dPk; qc holds the q queries by terms.

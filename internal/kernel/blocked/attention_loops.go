@@ -14,11 +14,11 @@ type ScoreLoops struct {
 	Grad func(t *ScoreTile)
 	// AddRows adds src[i·lds + j] to dst[i·ldd + j] for i < rows, j < cols.
 	AddRows func(dst []float32, ldd int, src []float32, lds, rows, cols int)
-	// Look adds table[i·ldt + index[at−i+j] − base] to x[i·ldx + j] for i < rows, j < cols, Pick sets it to that, Sum adds
-	// x to the table. The index rises by 0 or 1 from one element to the next. The table may be read up to 15 elements beyond its
-	// last one, which its capacity must hold.
-	Look, Pick func(x []float32, ldx int, table []float32, ldt int, index []int16, at, base, rows, cols int)
-	Sum        func(table []float32, ldt int, x []float32, ldx int, index []int16, at, base, rows, cols int)
+	// Look adds table[i·ldt + index[at−i+j] − base] to x[i·ldx + j] for i < rows, j < cols, Sum adds x to the table. LookTurned
+	// and SumTurned do so where x is turned: x[j·ldx + i]. The index rises by 0 or 1 from one element to the next. The table may
+	// be read up to 15 elements beyond its last one, which its capacity must hold.
+	Look, LookTurned func(x []float32, ldx int, table []float32, ldt int, index []int16, at, base, rows, cols int)
+	Sum, SumTurned   func(table []float32, ldt int, x []float32, ldx int, index []int16, at, base, rows, cols int)
 	// Fetch asks the memory for lines of 64 bytes from src[j·lds + index[at−j] − base] on, for j < rows. It reads nothing itself
 	// but the index.
 	Fetch func(src []float32, lds int, index []int16, at, base, rows, lines int)
@@ -61,7 +61,7 @@ func scoreLoops(p *Prims) ScoreLoops {
 				p.Add(row, row, src[i*lds:][:cols])
 			}
 		},
-		Look: look, Pick: pick, Sum: sumLooked,
+		Look: look, LookTurned: lookTurned, Sum: sumLooked, SumTurned: sumTurned,
 		Fetch: func([]float32, int, []int16, int, int, int, int) {},
 	}
 }
@@ -112,7 +112,7 @@ func gradByRow(p *Prims, t *ScoreTile) {
 }
 
 // plainLooks are the looks over any index.
-var plainLooks = ScoreLoops{Look: look, Pick: pick, Sum: sumLooked}
+var plainLooks = ScoreLoops{Look: look, LookTurned: lookTurned, Sum: sumLooked, SumTurned: sumTurned}
 
 func look(x []float32, ldx int, table []float32, ldt int, index []int16, at, base, rows, cols int) {
 	for i := range rows {
@@ -123,11 +123,17 @@ func look(x []float32, ldx int, table []float32, ldt int, index []int16, at, bas
 	}
 }
 
-func pick(x []float32, ldx int, table []float32, ldt int, index []int16, at, base, rows, cols int) {
-	for i := range rows {
-		row, t, slots := x[i*ldx:][:cols], table[i*ldt:], index[at-i:][:cols]
-		for j := range row {
-			row[j] = t[int(slots[j])-base]
+// turnedRows is how many rows of a table lookTurned and sumTurned take at once: their elements of a row of x are one line.
+const turnedRows = 16
+
+func lookTurned(x []float32, ldx int, table []float32, ldt int, index []int16, at, base, rows, cols int) {
+	for i0 := 0; i0 < rows; i0 += turnedRows {
+		i1 := min(i0+turnedRows, rows)
+		for j := range cols {
+			row, slots := x[j*ldx:][i0:i1], index[at-i1+1+j:][:i1-i0]
+			for i := range row {
+				row[i] += table[(i0+i)*ldt+int(slots[len(slots)-1-i])-base]
+			}
 		}
 	}
 }
@@ -137,6 +143,18 @@ func sumLooked(table []float32, ldt int, x []float32, ldx int, index []int16, at
 		row, t, slots := x[i*ldx:][:cols], table[i*ldt:], index[at-i:][:cols]
 		for j, v := range row {
 			t[int(slots[j])-base] += v
+		}
+	}
+}
+
+func sumTurned(table []float32, ldt int, x []float32, ldx int, index []int16, at, base, rows, cols int) {
+	for i0 := 0; i0 < rows; i0 += turnedRows {
+		i1 := min(i0+turnedRows, rows)
+		for j := range cols {
+			row, slots := x[j*ldx:][i0:i1], index[at-i1+1+j:][:i1-i0]
+			for i, v := range row {
+				table[(i0+i)*ldt+int(slots[len(slots)-1-i])-base] += v
+			}
 		}
 	}
 }

@@ -168,7 +168,7 @@ func TestLooks(t *testing.T) {
 		}
 		rnd := rand.New(rand.NewPCG(9, 10))
 		for round := range 600 {
-			rows, cols, base := 1+rnd.IntN(5), 1+rnd.IntN(100), rnd.IntN(500)
+			rows, cols, base := 1+rnd.IntN([]int{5, 40}[round/4%2]), 1+rnd.IntN(100), rnd.IntN(500)
 			odds := []int{1, 3, 9, 27}[round%4]
 			index, slot := make([]int16, rows+cols-1), base
 			for i := range index {
@@ -193,22 +193,35 @@ func TestLooks(t *testing.T) {
 					t.Fatalf("%s: %s of %d×%d writes beyond", p.Name, name, rows, cols)
 				}
 			}
-			added, picked, summed := append([]float32(nil), was...), append([]float32(nil), was...), append([]float32(nil), table...)
+			added, summed := append([]float32(nil), was...), append([]float32(nil), table...)
 			for i := range rows {
 				for j := range cols {
 					added[i*ldx+j] += table[element(i, j)]
-					picked[i*ldx+j] = table[element(i, j)]
 					summed[element(i, j)] += was[i*ldx+j]
 				}
 			}
 			p.Scores.Look(x, ldx, wide[:rows*ldt], ldt, index, at, base, rows, cols)
 			check("Look", x, added)
 			copy(x, was)
-			p.Scores.Pick(x, ldx, wide[:rows*ldt], ldt, index, at, base, rows, cols)
-			check("Pick", x, picked)
-			copy(x, was)
 			p.Scores.Sum(wide[:rows*ldt], ldt, x, ldx, index, at, base, rows, cols)
 			check("Sum", wide, summed)
+
+			ldx = rows + rnd.IntN(3)
+			x, sound = guarded(rnd, cols*ldx)
+			copy(wide, table)
+			was = append(was[:0], x...)
+			added, summed = append([]float32(nil), was...), append([]float32(nil), table...)
+			for i := range rows {
+				for j := range cols {
+					added[j*ldx+i] += table[element(i, j)]
+					summed[element(i, j)] += was[j*ldx+i]
+				}
+			}
+			p.Scores.LookTurned(x, ldx, wide[:rows*ldt], ldt, index, at, base, rows, cols)
+			check("LookTurned", x, added)
+			copy(x, was)
+			p.Scores.SumTurned(wide[:rows*ldt], ldt, x, ldx, index, at, base, rows, cols)
+			check("SumTurned", wide, summed)
 		}
 	}
 }

@@ -20,7 +20,7 @@ func (w *worker) buffers() buffers {
 	a := &w.att
 	b := buffers{
 		floats: []*[]float32{
-			&w.x, &a.qa, &a.qc, &a.oa, &a.oc, &a.kb, &a.ka, &a.kc, &a.vb, &a.s, &a.dp, &a.tq, &a.tk, &a.hk, &a.looked, &a.tqs, &a.pack,
+			&w.x, &a.qa, &a.qc, &a.oa, &a.oc, &a.kb, &a.ka, &a.kc, &a.vb, &a.s, &a.dp, &a.tq, &a.tk, &a.hk, &a.tqs, &a.pack,
 			&a.o, &a.dq, &a.dk, &a.dv, &a.m, &a.l, &a.alpha, &a.sub, &a.row,
 		},
 		pages: []*pages{&w.a, &w.b, &w.c, &w.z, &w.mlm},

@@ -8,46 +8,12 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 
 	"github.com/secencoder/secencoder/internal/kernel/asm/evex"
+	"github.com/secencoder/secencoder/internal/kernel/asm/square"
 )
-
-var zmm = []VecPhysical{
-	Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15,
-	Z16, Z17, Z18, Z19, Z20, Z21, Z22, Z23, Z24, Z25, Z26, Z27, Z28, Z29, Z30, Z31,
-}
 
 // Packing reads and writes 8 bytes an element once. 16 rows by 256: 0.031 ns an element (257 GB/s in L1, Zen 5), AVX2
 // 0.048, plain Go 0.47; it is bound by the 64 shuffles of a block of 256 elements. It is
 // 9 to 15 % of a training step (pprof, AVX-512).
-
-// transpose16 transposes the 16×16 block in registers 0 … 15 in 64 shuffles; column i ends in the register returned at i.
-func transpose16() []VecPhysical {
-	a, b := zmm[:16], zmm[16:]
-	for i := 0; i < 16; i += 2 { // pairs of rows: elements of neighbouring rows side by side
-		VUNPCKLPS(a[i+1], a[i], b[i])
-		VUNPCKHPS(a[i+1], a[i], b[i+1])
-	}
-	for i := 0; i < 16; i += 4 { // groups of four rows: register i+c holds column c of each 128-bit lane
-		VUNPCKLPD(b[i+2], b[i], a[i])
-		VUNPCKHPD(b[i+2], b[i], a[i+1])
-		VUNPCKLPD(b[i+3], b[i+1], a[i+2])
-		VUNPCKHPD(b[i+3], b[i+1], a[i+3])
-	}
-	for c := range 4 { // lanes 0, 2 and 1, 3 of groups 0, 1 and 2, 3
-		VSHUFF32X4(U8(0x88), a[4+c], a[c], b[c])
-		VSHUFF32X4(U8(0xdd), a[4+c], a[c], b[4+c])
-		VSHUFF32X4(U8(0x88), a[12+c], a[8+c], b[8+c])
-		VSHUFF32X4(U8(0xdd), a[12+c], a[8+c], b[12+c])
-	}
-	out := make([]VecPhysical, 16)
-	for c := range 4 {
-		VSHUFF32X4(U8(0x88), b[8+c], b[c], a[c])
-		VSHUFF32X4(U8(0x88), b[12+c], b[4+c], a[4+c])
-		VSHUFF32X4(U8(0xdd), b[8+c], b[c], a[8+c])
-		VSHUFF32X4(U8(0xdd), b[12+c], b[4+c], a[12+c])
-		out[c], out[4+c], out[8+c], out[12+c] = a[c], a[4+c], a[8+c], a[12+c]
-	}
-	return out
-}
 
 // low sets mask register k to its lowest n bits, n ≤ 16; it uses R13.
 func low(n Register, k Op) {
@@ -108,26 +74,6 @@ func wordsOf(k kind) func(from, next Mem, r, t VecPhysical) {
 			load(k, from, r, K1, nil, from, t)
 			finish(k, r, t)
 		}
-	}
-}
-
-// rowPointers makes the addresses of rows 0 … 15 from four pointers, the stride and three times the stride.
-func rowPointers(src, ld Register) func(i int) Mem {
-	p := []Register{src, R8, R9, R10}
-	LEAQ(Mem{Base: ld, Index: ld, Scale: 2}, R11)
-	LEAQ(Mem{Base: src, Index: ld, Scale: 4}, R8)
-	LEAQ(Mem{Base: R8, Index: ld, Scale: 4}, R9)
-	LEAQ(Mem{Base: R9, Index: ld, Scale: 4}, R10)
-	return func(i int) Mem {
-		switch i % 4 {
-		case 1:
-			return Mem{Base: p[i/4], Index: ld, Scale: 1}
-		case 2:
-			return Mem{Base: p[i/4], Index: ld, Scale: 2}
-		case 3:
-			return Mem{Base: p[i/4], Index: R11, Scale: 1}
-		}
-		return Mem{Base: p[i/4]}
 	}
 }
 
@@ -203,7 +149,7 @@ func constants(k kind) {
 	}
 	for i, c := range []uint32{1, 0x7fff, 0xffff0000, 0x00400000} {
 		MOVL(U32(c), R13.As32())
-		VPBROADCASTD(R13.As32(), zmm[28+i])
+		VPBROADCASTD(R13.As32(), square.Z[28+i])
 	}
 }
 
@@ -211,15 +157,15 @@ func constants(k kind) {
 func loadRows(k kind, at func(i int) Mem, rows Register) {
 	constants(k)
 	for i := range 16 {
-		VPXORD(zmm[i], zmm[i], zmm[i])
+		VPXORD(square.Z[i], square.Z[i], square.Z[i])
 	}
 	for i := range 16 {
 		CMPQ(rows, U8(i))
 		JLE(LabelRef("loaded"))
 		second := at(i)
 		second.Disp += 64
-		load(k, at(i), zmm[i], K1, K4, second, Z16)
-		finish(k, zmm[i], Z16)
+		load(k, at(i), square.Z[i], K1, K4, second, Z16)
+		finish(k, square.Z[i], Z16)
 	}
 	Label("loaded")
 }
@@ -237,7 +183,7 @@ func packRows512(kd kind) {
 	k := Load(Param("k"), RCX)
 	low(width, K2)
 	SHLQ(U8(2), width)
-	at := rowPointers(src, ld)
+	at := square.Rows(src, ld)
 	step := 16 * kd.terms() // terms of one block
 	MOVQ(U32(16), R12)
 	KXNORD(K1, K1, K1)
@@ -269,7 +215,7 @@ func packRows512(kd kind) {
 	}
 	Label("whole")
 	loadRows(kd, at, rows)
-	for i, r := range transpose16() {
+	for i, r := range square.Transpose() {
 		if i > 0 {
 			CMPQ(R12, U8(i))
 			JLE(LabelRef("end"))
@@ -312,10 +258,10 @@ func packCols512(kd kind) {
 	JL(LabelRef("rest"))
 	for i := range n {
 		f := i * kd.terms()
-		word(from[f], from[f+kd.terms()-1], zmm[i], zmm[4+i])
+		word(from[f], from[f+kd.terms()-1], square.Z[i], square.Z[4+i])
 	}
 	for i := range n {
-		VMOVUPS(zmm[i], K2, to[i])
+		VMOVUPS(square.Z[i], K2, to[i])
 	}
 	LEAQ(Mem{Base: src, Index: ld, Scale: 4}, src)
 	LEAQ(Mem{Base: dst, Index: width, Scale: uint8(n)}, dst)
@@ -392,10 +338,10 @@ func packWide512(kd kind) {
 	}
 	for i := range 4 {
 		f := i * kd.terms()
-		word(rows[f], rows[f+kd.terms()-1], zmm[i], zmm[4+i])
+		word(rows[f], rows[f+kd.terms()-1], square.Z[i], square.Z[4+i])
 	}
 	for i, to := range []Mem{{Base: R11}, {Base: R11, Index: width, Scale: 1}, {Base: R11, Index: width, Scale: 2}, {Base: R11, Index: R9, Scale: 1}} {
-		VMOVUPS(zmm[i], K1, to)
+		VMOVUPS(square.Z[i], K1, to)
 	}
 	for n := range kd.terms() { // the rows of the next quad
 		LEAQ(Mem{Base: []Register{R10, R15}[n], Index: ld, Scale: uint8(4 * kd.terms())}, RCX)
@@ -430,9 +376,9 @@ func addTransposed512() {
 	cols := Load(Param("cols"), RBX)
 	low(rows, K1)
 	low(cols, K2)
-	at := rowPointers(src, lds)
+	at := square.Rows(src, lds)
 	loadRows(same, at, cols)
-	for i, r := range transpose16() {
+	for i, r := range square.Transpose() {
 		if i > 0 {
 			CMPQ(rows, U8(i))
 			JLE(LabelRef("end"))
