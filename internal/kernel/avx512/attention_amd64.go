@@ -14,6 +14,16 @@ func softmaxTile(s *float32, ld int, rows int, cols int, row *float32, col *floa
 //go:noescape
 func softmaxTileDrop(s *float32, ld int, rows int, cols int, row *float32, col *float32, scale float32, m *float32, l *float32, alpha *float32, sub *float32, keep *uint64, words int)
 
+// softmaxTileHalf goes on with the softmax of rows: with x = scale·(s + row + col), m becomes max(m, x), alpha 2^(m before − m), s 2^(x − m), l alpha·l + Σ s; s is left as BF16, in the first half of each row. ld is in bytes; vectors over rows are read and written in whole groups of 16.
+//
+//go:noescape
+func softmaxTileHalf(s *float32, ld int, rows int, cols int, row *float32, col *float32, scale float32, m *float32, l *float32, alpha *float32, sub *float32)
+
+// softmaxTileDropHalf goes on with the softmax of rows: with x = scale·(s + row + col), m becomes max(m, x), alpha 2^(m before − m), s 2^(x − m), l alpha·l + Σ s; s is 0 where keep, words of 64 columns a row, has no bit; s is left as BF16, in the first half of each row. ld is in bytes; vectors over rows are read and written in whole groups of 16.
+//
+//go:noescape
+func softmaxTileDropHalf(s *float32, ld int, rows int, cols int, row *float32, col *float32, scale float32, m *float32, l *float32, alpha *float32, sub *float32, keep *uint64, words int)
+
 // gradTile sets p = 2^(scale·(s + row) − sub), dp = p·(inner·dp − delta), s = p; sub and delta are of each row. Strides are in bytes.
 //
 //go:noescape
@@ -33,6 +43,26 @@ func gradTileSums(s *float32, dp *float32, ld int, ldp int, rows int, cols int, 
 //
 //go:noescape
 func gradTileDropSums(s *float32, dp *float32, ld int, ldp int, rows int, cols int, row *float32, sub *float32, delta *float32, scale float32, inner float32, keep *uint64, words int, kept float32, rowSum *float32, colSum *float32)
+
+// gradTileHalf sets p = 2^(scale·(s + row) − sub), dp = p·(inner·dp − delta), s = p; sub and delta are of each row. s is left as BF16, in the first half of each row, and dp goes to half too, rounded, rows ld bytes apart: to the second half of the row of s before. Strides are in bytes.
+//
+//go:noescape
+func gradTileHalf(s *float32, dp *float32, ld int, ldp int, rows int, cols int, row *float32, sub *float32, delta *float32, scale float32, inner float32, half *uint16)
+
+// gradTileDropHalf sets p = 2^(scale·(s + row) − sub), dp = p·(inner·dp − delta), s = p; sub and delta are of each row. Where keep, words of 64 columns a row, has no bit, s becomes 0 and dp counts as 0, elsewhere s is times kept. s is left as BF16, in the first half of each row, and dp goes to half too, rounded, rows ld bytes apart: to the second half of the row of s before. Strides are in bytes.
+//
+//go:noescape
+func gradTileDropHalf(s *float32, dp *float32, ld int, ldp int, rows int, cols int, row *float32, sub *float32, delta *float32, scale float32, inner float32, keep *uint64, words int, kept float32, half *uint16)
+
+// gradTileSumsHalf sets p = 2^(scale·(s + row) − sub), dp = p·(inner·dp − delta), s = p; sub and delta are of each row. Sums of ds over rows and columns are added to rowSum and colSum. s is left as BF16, in the first half of each row, and dp goes to half too, rounded, rows ld bytes apart: to the second half of the row of s before. Strides are in bytes.
+//
+//go:noescape
+func gradTileSumsHalf(s *float32, dp *float32, ld int, ldp int, rows int, cols int, row *float32, sub *float32, delta *float32, scale float32, inner float32, rowSum *float32, colSum *float32, half *uint16)
+
+// gradTileDropSumsHalf sets p = 2^(scale·(s + row) − sub), dp = p·(inner·dp − delta), s = p; sub and delta are of each row. Where keep, words of 64 columns a row, has no bit, s becomes 0 and dp counts as 0, elsewhere s is times kept. Sums of ds over rows and columns are added to rowSum and colSum. s is left as BF16, in the first half of each row, and dp goes to half too, rounded, rows ld bytes apart: to the second half of the row of s before. Strides are in bytes.
+//
+//go:noescape
+func gradTileDropSumsHalf(s *float32, dp *float32, ld int, ldp int, rows int, cols int, row *float32, sub *float32, delta *float32, scale float32, inner float32, keep *uint64, words int, kept float32, rowSum *float32, colSum *float32, half *uint16)
 
 // addRows adds row i of src to row i of dst, 16 columns at a time; strides are in bytes.
 //

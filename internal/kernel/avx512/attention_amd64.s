@@ -375,6 +375,401 @@ expcoldone:
 	VZEROUPPER
 	RET
 
+// func softmaxTileHalf(s *float32, ld int, rows int, cols int, row *float32, col *float32, scale float32, m *float32, l *float32, alpha *float32, sub *float32)
+// Requires: AVX, AVX512F
+TEXT ·softmaxTileHalf(SB), NOSPLIT, $0-88
+	MOVQ         s+0(FP), DI
+	MOVQ         ld+8(FP), SI
+	MOVQ         rows+16(FP), CX
+	MOVQ         cols+24(FP), BX
+	MOVQ         BX, R15
+	SHRQ         $0x04, R15
+	SHLQ         $0x06, R15
+	ANDQ         $0x0f, BX
+	XORL         AX, AX
+	BTSL         BX, AX
+	SUBL         $0x01, AX
+	KMOVW        AX, K2
+	MOVQ         row+32(FP), R8
+	MOVL         $0xc3480000, AX
+	VPBROADCASTD AX, Z21
+	MOVL         $0x3f800000, AX
+	VPBROADCASTD AX, Z22
+	MOVL         $0x3f317215, AX
+	VPBROADCASTD AX, Z23
+	MOVL         $0x3e75fcde, AX
+	VPBROADCASTD AX, Z24
+	MOVL         $0x3d635ba9, AX
+	VPBROADCASTD AX, Z25
+	MOVL         $0x3c1e7544, AX
+	VPBROADCASTD AX, Z26
+	MOVL         $0x3aaddd0a, AX
+	VPBROADCASTD AX, Z27
+	VBROADCASTSS scale+48(FP), Z20
+
+	// The largest element of each row, into alpha.
+	MOVQ         alpha+72(FP), R9
+	MOVL         $0xff800000, AX
+	VPBROADCASTD AX, Z15
+	MOVQ         DI, R10
+
+max:
+	VMOVAPS Z15, Z0
+	XORQ    AX, AX
+	CMPQ    R15, $0x00
+	JE      maxcoltail
+
+maxcol:
+	VMOVUPS (R10)(AX*1), Z1
+	VADDPS  (R8)(AX*1), Z1, Z1
+	VMAXPS  Z1, Z0, Z0
+	ADDQ    $0x40, AX
+	CMPQ    AX, R15
+	JL      maxcol
+
+maxcoltail:
+	TESTQ     BX, BX
+	JZ        maxcoldone
+	VMOVUPS.Z (R10)(AX*1), K2, Z1
+	VADDPS.Z  (R8)(AX*1), Z1, K2, Z1
+	VMAXPS    Z1, Z0, K2, Z0
+
+maxcoldone:
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VMAXPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VMAXPS        X1, X0, X0
+	VPSHUFD       $0x4e, X0, X1
+	VMAXPS        X1, X0, X0
+	VPSHUFD       $0xb1, X0, X1
+	VMAXPS        X1, X0, X0
+	VMOVSS        X0, (R9)
+	ADDQ          $0x04, R9
+	ADDQ          SI, R10
+	SUBQ          $0x01, CX
+	JG            max
+
+	// The maximum so far and what the sums so far shrink by.
+	MOVQ rows+16(FP), CX
+	MOVQ col+40(FP), R9
+	MOVQ m+56(FP), R10
+	MOVQ alpha+72(FP), R11
+	MOVQ sub+80(FP), R12
+	XORQ AX, AX
+
+scale:
+	VMOVUPS      (R9)(AX*1), Z1
+	VADDPS       (R11)(AX*1), Z1, Z0
+	VMULPS       Z20, Z0, Z0
+	VMOVUPS      (R10)(AX*1), Z2
+	VMAXPS       Z0, Z2, Z0
+	VMOVUPS      Z0, (R10)(AX*1)
+	VSUBPS       Z0, Z2, Z2
+	VFNMADD213PS Z0, Z20, Z1
+	VMOVUPS      Z1, (R12)(AX*1)
+	VMAXPS       Z2, Z21, Z2
+	VRNDSCALEPS  $0x08, Z2, Z3
+	VSUBPS       Z3, Z2, Z2
+	VMOVAPS      Z27, Z4
+	VFMADD213PS  Z26, Z2, Z4
+	VFMADD213PS  Z25, Z2, Z4
+	VFMADD213PS  Z24, Z2, Z4
+	VFMADD213PS  Z23, Z2, Z4
+	VFMADD213PS  Z22, Z2, Z4
+	VSCALEFPS    Z3, Z4, Z2
+	VMOVUPS      Z2, (R11)(AX*1)
+	ADDQ         $0x40, AX
+	SUBQ         $0x10, CX
+	JG           scale
+
+	// The exponentials.
+	MOVQ rows+16(FP), CX
+	MOVQ l+64(FP), R10
+
+exp:
+	VBROADCASTSS (R12), Z16
+	VPXORD       Z0, Z0, Z0
+	XORQ         AX, AX
+	CMPQ         R15, $0x00
+	JE           expcoltail
+
+expcol:
+	VMOVUPS     (DI)(AX*1), Z1
+	VADDPS      (R8)(AX*1), Z1, Z1
+	VFMSUB213PS Z16, Z20, Z1
+	VMAXPS      Z1, Z21, Z1
+	VRNDSCALEPS $0x08, Z1, Z2
+	VSUBPS      Z2, Z1, Z1
+	VMOVAPS     Z27, Z3
+	VFMADD213PS Z26, Z1, Z3
+	VFMADD213PS Z25, Z1, Z3
+	VFMADD213PS Z24, Z1, Z3
+	VFMADD213PS Z23, Z1, Z3
+	VFMADD213PS Z22, Z1, Z3
+	VSCALEFPS   Z2, Z3, Z1
+	VADDPS      Z1, Z0, Z0
+	MOVQ        AX, DX
+	SHRQ        $0x01, DX
+
+	// VCVTNE2PS2BF16 Z1, Z1, Z2
+	LONG    $0x4877f262
+	WORD    $0xd172
+	VMOVUPS Y2, (DI)(DX*1)
+	ADDQ    $0x40, AX
+	CMPQ    AX, R15
+	JL      expcol
+
+expcoltail:
+	TESTQ       BX, BX
+	JZ          expcoldone
+	VMOVUPS     (DI)(AX*1), Z1
+	VADDPS      (R8)(AX*1), Z1, Z1
+	VFMSUB213PS Z16, Z20, Z1
+	VMAXPS      Z1, Z21, Z1
+	VRNDSCALEPS $0x08, Z1, Z2
+	VSUBPS      Z2, Z1, Z1
+	VMOVAPS     Z27, Z3
+	VFMADD213PS Z26, Z1, Z3
+	VFMADD213PS Z25, Z1, Z3
+	VFMADD213PS Z24, Z1, Z3
+	VFMADD213PS Z23, Z1, Z3
+	VFMADD213PS Z22, Z1, Z3
+	VSCALEFPS   Z2, Z3, Z1
+	VMOVAPS.Z   Z1, K2, Z1
+	VADDPS      Z1, Z0, Z0
+	MOVQ        AX, DX
+	SHRQ        $0x01, DX
+
+	// VCVTNE2PS2BF16 Z1, Z1, Z2
+	LONG    $0x4877f262
+	WORD    $0xd172
+	VMOVUPS Y2, (DI)(DX*1)
+
+expcoldone:
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	VMOVSS        (R10), X1
+	VMULSS        (R11), X1, X1
+	VADDSS        X1, X0, X0
+	VMOVSS        X0, (R10)
+	ADDQ          $0x04, R12
+	ADDQ          $0x04, R10
+	ADDQ          $0x04, R11
+	ADDQ          SI, DI
+	SUBQ          $0x01, CX
+	JG            exp
+	VZEROUPPER
+	RET
+
+// func softmaxTileDropHalf(s *float32, ld int, rows int, cols int, row *float32, col *float32, scale float32, m *float32, l *float32, alpha *float32, sub *float32, keep *uint64, words int)
+// Requires: AVX, AVX512F
+TEXT ·softmaxTileDropHalf(SB), NOSPLIT, $0-104
+	MOVQ         s+0(FP), DI
+	MOVQ         ld+8(FP), SI
+	MOVQ         rows+16(FP), CX
+	MOVQ         cols+24(FP), BX
+	MOVQ         BX, R15
+	SHRQ         $0x04, R15
+	SHLQ         $0x06, R15
+	ANDQ         $0x0f, BX
+	XORL         AX, AX
+	BTSL         BX, AX
+	SUBL         $0x01, AX
+	KMOVW        AX, K2
+	MOVQ         row+32(FP), R8
+	MOVL         $0xc3480000, AX
+	VPBROADCASTD AX, Z21
+	MOVL         $0x3f800000, AX
+	VPBROADCASTD AX, Z22
+	MOVL         $0x3f317215, AX
+	VPBROADCASTD AX, Z23
+	MOVL         $0x3e75fcde, AX
+	VPBROADCASTD AX, Z24
+	MOVL         $0x3d635ba9, AX
+	VPBROADCASTD AX, Z25
+	MOVL         $0x3c1e7544, AX
+	VPBROADCASTD AX, Z26
+	MOVL         $0x3aaddd0a, AX
+	VPBROADCASTD AX, Z27
+	VBROADCASTSS scale+48(FP), Z20
+
+	// The largest element of each row, into alpha.
+	MOVQ         alpha+72(FP), R9
+	MOVL         $0xff800000, AX
+	VPBROADCASTD AX, Z15
+	MOVQ         DI, R10
+
+max:
+	VMOVAPS Z15, Z0
+	XORQ    AX, AX
+	CMPQ    R15, $0x00
+	JE      maxcoltail
+
+maxcol:
+	VMOVUPS (R10)(AX*1), Z1
+	VADDPS  (R8)(AX*1), Z1, Z1
+	VMAXPS  Z1, Z0, Z0
+	ADDQ    $0x40, AX
+	CMPQ    AX, R15
+	JL      maxcol
+
+maxcoltail:
+	TESTQ     BX, BX
+	JZ        maxcoldone
+	VMOVUPS.Z (R10)(AX*1), K2, Z1
+	VADDPS.Z  (R8)(AX*1), Z1, K2, Z1
+	VMAXPS    Z1, Z0, K2, Z0
+
+maxcoldone:
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VMAXPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VMAXPS        X1, X0, X0
+	VPSHUFD       $0x4e, X0, X1
+	VMAXPS        X1, X0, X0
+	VPSHUFD       $0xb1, X0, X1
+	VMAXPS        X1, X0, X0
+	VMOVSS        X0, (R9)
+	ADDQ          $0x04, R9
+	ADDQ          SI, R10
+	SUBQ          $0x01, CX
+	JG            max
+
+	// The maximum so far and what the sums so far shrink by.
+	MOVQ rows+16(FP), CX
+	MOVQ col+40(FP), R9
+	MOVQ m+56(FP), R10
+	MOVQ alpha+72(FP), R11
+	MOVQ sub+80(FP), R12
+	XORQ AX, AX
+
+scale:
+	VMOVUPS      (R9)(AX*1), Z1
+	VADDPS       (R11)(AX*1), Z1, Z0
+	VMULPS       Z20, Z0, Z0
+	VMOVUPS      (R10)(AX*1), Z2
+	VMAXPS       Z0, Z2, Z0
+	VMOVUPS      Z0, (R10)(AX*1)
+	VSUBPS       Z0, Z2, Z2
+	VFNMADD213PS Z0, Z20, Z1
+	VMOVUPS      Z1, (R12)(AX*1)
+	VMAXPS       Z2, Z21, Z2
+	VRNDSCALEPS  $0x08, Z2, Z3
+	VSUBPS       Z3, Z2, Z2
+	VMOVAPS      Z27, Z4
+	VFMADD213PS  Z26, Z2, Z4
+	VFMADD213PS  Z25, Z2, Z4
+	VFMADD213PS  Z24, Z2, Z4
+	VFMADD213PS  Z23, Z2, Z4
+	VFMADD213PS  Z22, Z2, Z4
+	VSCALEFPS    Z3, Z4, Z2
+	VMOVUPS      Z2, (R11)(AX*1)
+	ADDQ         $0x40, AX
+	SUBQ         $0x10, CX
+	JG           scale
+
+	// The exponentials.
+	MOVQ rows+16(FP), CX
+	MOVQ l+64(FP), R10
+	MOVQ keep+88(FP), R9
+	MOVQ words+96(FP), R13
+
+exp:
+	VBROADCASTSS (R12), Z16
+	VPXORD       Z0, Z0, Z0
+	XORQ         AX, AX
+	CMPQ         R15, $0x00
+	JE           expcoltail
+
+expcol:
+	MOVQ        AX, DX
+	SHRQ        $0x05, DX
+	KMOVW       (R9)(DX*1), K3
+	VMOVUPS     (DI)(AX*1), Z1
+	VADDPS      (R8)(AX*1), Z1, Z1
+	VFMSUB213PS Z16, Z20, Z1
+	VMAXPS      Z1, Z21, Z1
+	VRNDSCALEPS $0x08, Z1, Z2
+	VSUBPS      Z2, Z1, Z1
+	VMOVAPS     Z27, Z3
+	VFMADD213PS Z26, Z1, Z3
+	VFMADD213PS Z25, Z1, Z3
+	VFMADD213PS Z24, Z1, Z3
+	VFMADD213PS Z23, Z1, Z3
+	VFMADD213PS Z22, Z1, Z3
+	VSCALEFPS   Z2, Z3, Z1
+	VADDPS      Z1, Z0, Z0
+	VMOVAPS.Z   Z1, K3, Z1
+	MOVQ        AX, DX
+	SHRQ        $0x01, DX
+
+	// VCVTNE2PS2BF16 Z1, Z1, Z2
+	LONG    $0x4877f262
+	WORD    $0xd172
+	VMOVUPS Y2, (DI)(DX*1)
+	ADDQ    $0x40, AX
+	CMPQ    AX, R15
+	JL      expcol
+
+expcoltail:
+	TESTQ       BX, BX
+	JZ          expcoldone
+	MOVQ        AX, DX
+	SHRQ        $0x05, DX
+	KMOVW       (R9)(DX*1), K3
+	VMOVUPS     (DI)(AX*1), Z1
+	VADDPS      (R8)(AX*1), Z1, Z1
+	VFMSUB213PS Z16, Z20, Z1
+	VMAXPS      Z1, Z21, Z1
+	VRNDSCALEPS $0x08, Z1, Z2
+	VSUBPS      Z2, Z1, Z1
+	VMOVAPS     Z27, Z3
+	VFMADD213PS Z26, Z1, Z3
+	VFMADD213PS Z25, Z1, Z3
+	VFMADD213PS Z24, Z1, Z3
+	VFMADD213PS Z23, Z1, Z3
+	VFMADD213PS Z22, Z1, Z3
+	VSCALEFPS   Z2, Z3, Z1
+	VMOVAPS.Z   Z1, K2, Z1
+	VADDPS      Z1, Z0, Z0
+	VMOVAPS.Z   Z1, K3, Z1
+	MOVQ        AX, DX
+	SHRQ        $0x01, DX
+
+	// VCVTNE2PS2BF16 Z1, Z1, Z2
+	LONG    $0x4877f262
+	WORD    $0xd172
+	VMOVUPS Y2, (DI)(DX*1)
+
+expcoldone:
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	VMOVSS        (R10), X1
+	VMULSS        (R11), X1, X1
+	VADDSS        X1, X0, X0
+	VMOVSS        X0, (R10)
+	ADDQ          $0x04, R12
+	ADDQ          $0x04, R10
+	ADDQ          $0x04, R11
+	LEAQ          (R9)(R13*8), R9
+	ADDQ          SI, DI
+	SUBQ          $0x01, CX
+	JG            exp
+	VZEROUPPER
+	RET
+
 // func gradTile(s *float32, dp *float32, ld int, ldp int, rows int, cols int, row *float32, sub *float32, delta *float32, scale float32, inner float32)
 // Requires: AVX, AVX512F
 TEXT ·gradTile(SB), NOSPLIT, $0-80
@@ -431,8 +826,8 @@ col:
 	VFMADD213PS Z23, Z1, Z3
 	VFMADD213PS Z22, Z1, Z3
 	VSCALEFPS   Z2, Z3, Z1
-	VMOVUPS     Z1, (DI)(AX*1)
 	VMOVUPS     (SI)(AX*1), Z4
+	VMOVUPS     Z1, (DI)(AX*1)
 	VFMSUB213PS Z17, Z19, Z4
 	VMULPS      Z1, Z4, Z4
 	VMOVUPS     Z4, (SI)(AX*1)
@@ -457,8 +852,8 @@ coltail:
 	VFMADD213PS Z22, Z1, Z3
 	VSCALEFPS   Z2, Z3, Z1
 	VMOVAPS.Z   Z1, K2, Z1
-	VMOVUPS     Z1, (DI)(AX*1)
 	VMOVUPS     (SI)(AX*1), Z4
+	VMOVUPS     Z1, (DI)(AX*1)
 	VFMSUB213PS Z17, Z19, Z4
 	VMULPS.Z    Z1, Z4, K2, Z4
 	VMOVUPS     Z4, (SI)(AX*1)
@@ -537,8 +932,8 @@ col:
 	VFMADD213PS Z22, Z1, Z3
 	VSCALEFPS   Z2, Z3, Z1
 	VMULPS.Z    Z18, Z1, K3, Z5
-	VMOVUPS     Z5, (DI)(AX*1)
 	VMOVUPS.Z   (SI)(AX*1), K3, Z4
+	VMOVUPS     Z5, (DI)(AX*1)
 	VFMSUB213PS Z17, Z19, Z4
 	VMULPS      Z1, Z4, Z4
 	VMOVUPS     Z4, (SI)(AX*1)
@@ -567,8 +962,8 @@ coltail:
 	VSCALEFPS   Z2, Z3, Z1
 	VMOVAPS.Z   Z1, K2, Z1
 	VMULPS.Z    Z18, Z1, K3, Z5
-	VMOVUPS     Z5, (DI)(AX*1)
 	VMOVUPS.Z   (SI)(AX*1), K3, Z4
+	VMOVUPS     Z5, (DI)(AX*1)
 	VFMSUB213PS Z17, Z19, Z4
 	VMULPS.Z    Z1, Z4, K2, Z4
 	VMOVUPS     Z4, (SI)(AX*1)
@@ -646,8 +1041,8 @@ col:
 	VFMADD213PS Z23, Z1, Z3
 	VFMADD213PS Z22, Z1, Z3
 	VSCALEFPS   Z2, Z3, Z1
-	VMOVUPS     Z1, (DI)(AX*1)
 	VMOVUPS     (SI)(AX*1), Z4
+	VMOVUPS     Z1, (DI)(AX*1)
 	VFMSUB213PS Z17, Z19, Z4
 	VMULPS      Z1, Z4, Z4
 	VMOVUPS     Z4, (SI)(AX*1)
@@ -675,8 +1070,8 @@ coltail:
 	VFMADD213PS Z22, Z1, Z3
 	VSCALEFPS   Z2, Z3, Z1
 	VMOVAPS.Z   Z1, K2, Z1
-	VMOVUPS     Z1, (DI)(AX*1)
 	VMOVUPS     (SI)(AX*1), Z4
+	VMOVUPS     Z1, (DI)(AX*1)
 	VFMSUB213PS Z17, Z19, Z4
 	VMULPS.Z    Z1, Z4, K2, Z4
 	VMOVUPS     Z4, (SI)(AX*1)
@@ -772,8 +1167,8 @@ col:
 	VFMADD213PS Z22, Z1, Z3
 	VSCALEFPS   Z2, Z3, Z1
 	VMULPS.Z    Z18, Z1, K3, Z5
-	VMOVUPS     Z5, (DI)(AX*1)
 	VMOVUPS.Z   (SI)(AX*1), K3, Z4
+	VMOVUPS     Z5, (DI)(AX*1)
 	VFMSUB213PS Z17, Z19, Z4
 	VMULPS      Z1, Z4, Z4
 	VMOVUPS     Z4, (SI)(AX*1)
@@ -805,8 +1200,8 @@ coltail:
 	VSCALEFPS   Z2, Z3, Z1
 	VMOVAPS.Z   Z1, K2, Z1
 	VMULPS.Z    Z18, Z1, K3, Z5
-	VMOVUPS     Z5, (DI)(AX*1)
 	VMOVUPS.Z   (SI)(AX*1), K3, Z4
+	VMOVUPS     Z5, (DI)(AX*1)
 	VFMSUB213PS Z17, Z19, Z4
 	VMULPS.Z    Z1, Z4, K2, Z4
 	VMOVUPS     Z4, (SI)(AX*1)
@@ -832,6 +1227,566 @@ coldone:
 	LEAQ          (R11)(DX*8), R11
 	MOVQ          ld+16(FP), DX
 	ADDQ          DX, DI
+	MOVQ          ldp+24(FP), DX
+	ADDQ          DX, SI
+	SUBQ          $0x01, CX
+	JG            row
+	VZEROUPPER
+	RET
+
+// func gradTileHalf(s *float32, dp *float32, ld int, ldp int, rows int, cols int, row *float32, sub *float32, delta *float32, scale float32, inner float32, half *uint16)
+// Requires: AVX, AVX512F
+TEXT ·gradTileHalf(SB), NOSPLIT, $0-88
+	MOVQ         s+0(FP), DI
+	MOVQ         dp+8(FP), SI
+	MOVQ         rows+32(FP), CX
+	MOVQ         cols+40(FP), BX
+	MOVQ         BX, R15
+	SHRQ         $0x04, R15
+	SHLQ         $0x06, R15
+	ANDQ         $0x0f, BX
+	XORL         AX, AX
+	BTSL         BX, AX
+	SUBL         $0x01, AX
+	KMOVW        AX, K2
+	MOVQ         row+48(FP), R8
+	MOVQ         sub+56(FP), R9
+	MOVQ         delta+64(FP), R10
+	MOVL         $0xc3480000, AX
+	VPBROADCASTD AX, Z21
+	MOVL         $0x3f800000, AX
+	VPBROADCASTD AX, Z22
+	MOVL         $0x3f317215, AX
+	VPBROADCASTD AX, Z23
+	MOVL         $0x3e75fcde, AX
+	VPBROADCASTD AX, Z24
+	MOVL         $0x3d635ba9, AX
+	VPBROADCASTD AX, Z25
+	MOVL         $0x3c1e7544, AX
+	VPBROADCASTD AX, Z26
+	MOVL         $0x3aaddd0a, AX
+	VPBROADCASTD AX, Z27
+	VBROADCASTSS scale+72(FP), Z20
+	VBROADCASTSS inner+76(FP), Z19
+	MOVQ         half+80(FP), R14
+
+row:
+	VBROADCASTSS (R9), Z16
+	VBROADCASTSS (R10), Z17
+	XORQ         AX, AX
+	CMPQ         R15, $0x00
+	JE           coltail
+
+col:
+	VMOVUPS     (DI)(AX*1), Z1
+	VADDPS      (R8)(AX*1), Z1, Z1
+	VFMSUB213PS Z16, Z20, Z1
+	VMAXPS      Z1, Z21, Z1
+	VRNDSCALEPS $0x08, Z1, Z2
+	VSUBPS      Z2, Z1, Z1
+	VMOVAPS     Z27, Z3
+	VFMADD213PS Z26, Z1, Z3
+	VFMADD213PS Z25, Z1, Z3
+	VFMADD213PS Z24, Z1, Z3
+	VFMADD213PS Z23, Z1, Z3
+	VFMADD213PS Z22, Z1, Z3
+	VSCALEFPS   Z2, Z3, Z1
+	VMOVUPS     (SI)(AX*1), Z4
+	MOVQ        AX, DX
+	SHRQ        $0x01, DX
+
+	// VCVTNE2PS2BF16 Z1, Z1, Z6
+	LONG        $0x4877f262
+	WORD        $0xf172
+	VMOVUPS     Y6, (DI)(DX*1)
+	VFMSUB213PS Z17, Z19, Z4
+	VMULPS      Z1, Z4, Z4
+	VMOVUPS     Z4, (SI)(AX*1)
+
+	// VCVTNE2PS2BF16 Z4, Z4, Z6
+	LONG    $0x485ff262
+	WORD    $0xf472
+	VMOVUPS Y6, (R14)(DX*1)
+	ADDQ    $0x40, AX
+	CMPQ    AX, R15
+	JL      col
+
+coltail:
+	TESTQ       BX, BX
+	JZ          coldone
+	VMOVUPS     (DI)(AX*1), Z1
+	VADDPS      (R8)(AX*1), Z1, Z1
+	VFMSUB213PS Z16, Z20, Z1
+	VMAXPS      Z1, Z21, Z1
+	VRNDSCALEPS $0x08, Z1, Z2
+	VSUBPS      Z2, Z1, Z1
+	VMOVAPS     Z27, Z3
+	VFMADD213PS Z26, Z1, Z3
+	VFMADD213PS Z25, Z1, Z3
+	VFMADD213PS Z24, Z1, Z3
+	VFMADD213PS Z23, Z1, Z3
+	VFMADD213PS Z22, Z1, Z3
+	VSCALEFPS   Z2, Z3, Z1
+	VMOVAPS.Z   Z1, K2, Z1
+	VMOVUPS     (SI)(AX*1), Z4
+	MOVQ        AX, DX
+	SHRQ        $0x01, DX
+
+	// VCVTNE2PS2BF16 Z1, Z1, Z6
+	LONG        $0x4877f262
+	WORD        $0xf172
+	VMOVUPS     Y6, (DI)(DX*1)
+	VFMSUB213PS Z17, Z19, Z4
+	VMULPS.Z    Z1, Z4, K2, Z4
+	VMOVUPS     Z4, (SI)(AX*1)
+
+	// VCVTNE2PS2BF16 Z4, Z4, Z6
+	LONG    $0x485ff262
+	WORD    $0xf472
+	VMOVUPS Y6, (R14)(DX*1)
+
+coldone:
+	ADDQ $0x04, R9
+	ADDQ $0x04, R10
+	MOVQ ld+16(FP), DX
+	ADDQ DX, DI
+	ADDQ DX, R14
+	MOVQ ldp+24(FP), DX
+	ADDQ DX, SI
+	SUBQ $0x01, CX
+	JG   row
+	VZEROUPPER
+	RET
+
+// func gradTileDropHalf(s *float32, dp *float32, ld int, ldp int, rows int, cols int, row *float32, sub *float32, delta *float32, scale float32, inner float32, keep *uint64, words int, kept float32, half *uint16)
+// Requires: AVX, AVX512F
+TEXT ·gradTileDropHalf(SB), NOSPLIT, $0-112
+	MOVQ         s+0(FP), DI
+	MOVQ         dp+8(FP), SI
+	MOVQ         rows+32(FP), CX
+	MOVQ         cols+40(FP), BX
+	MOVQ         BX, R15
+	SHRQ         $0x04, R15
+	SHLQ         $0x06, R15
+	ANDQ         $0x0f, BX
+	XORL         AX, AX
+	BTSL         BX, AX
+	SUBL         $0x01, AX
+	KMOVW        AX, K2
+	MOVQ         row+48(FP), R8
+	MOVQ         sub+56(FP), R9
+	MOVQ         delta+64(FP), R10
+	MOVL         $0xc3480000, AX
+	VPBROADCASTD AX, Z21
+	MOVL         $0x3f800000, AX
+	VPBROADCASTD AX, Z22
+	MOVL         $0x3f317215, AX
+	VPBROADCASTD AX, Z23
+	MOVL         $0x3e75fcde, AX
+	VPBROADCASTD AX, Z24
+	MOVL         $0x3d635ba9, AX
+	VPBROADCASTD AX, Z25
+	MOVL         $0x3c1e7544, AX
+	VPBROADCASTD AX, Z26
+	MOVL         $0x3aaddd0a, AX
+	VPBROADCASTD AX, Z27
+	VBROADCASTSS scale+72(FP), Z20
+	VBROADCASTSS inner+76(FP), Z19
+	MOVQ         keep+80(FP), R11
+	VBROADCASTSS kept+96(FP), Z18
+	MOVQ         half+104(FP), R14
+
+row:
+	VBROADCASTSS (R9), Z16
+	VBROADCASTSS (R10), Z17
+	XORQ         AX, AX
+	CMPQ         R15, $0x00
+	JE           coltail
+
+col:
+	MOVQ        AX, DX
+	SHRQ        $0x05, DX
+	KMOVW       (R11)(DX*1), K3
+	VMOVUPS     (DI)(AX*1), Z1
+	VADDPS      (R8)(AX*1), Z1, Z1
+	VFMSUB213PS Z16, Z20, Z1
+	VMAXPS      Z1, Z21, Z1
+	VRNDSCALEPS $0x08, Z1, Z2
+	VSUBPS      Z2, Z1, Z1
+	VMOVAPS     Z27, Z3
+	VFMADD213PS Z26, Z1, Z3
+	VFMADD213PS Z25, Z1, Z3
+	VFMADD213PS Z24, Z1, Z3
+	VFMADD213PS Z23, Z1, Z3
+	VFMADD213PS Z22, Z1, Z3
+	VSCALEFPS   Z2, Z3, Z1
+	VMULPS.Z    Z18, Z1, K3, Z5
+	VMOVUPS.Z   (SI)(AX*1), K3, Z4
+	MOVQ        AX, DX
+	SHRQ        $0x01, DX
+
+	// VCVTNE2PS2BF16 Z5, Z5, Z6
+	LONG        $0x4857f262
+	WORD        $0xf572
+	VMOVUPS     Y6, (DI)(DX*1)
+	VFMSUB213PS Z17, Z19, Z4
+	VMULPS      Z1, Z4, Z4
+	VMOVUPS     Z4, (SI)(AX*1)
+
+	// VCVTNE2PS2BF16 Z4, Z4, Z6
+	LONG    $0x485ff262
+	WORD    $0xf472
+	VMOVUPS Y6, (R14)(DX*1)
+	ADDQ    $0x40, AX
+	CMPQ    AX, R15
+	JL      col
+
+coltail:
+	TESTQ       BX, BX
+	JZ          coldone
+	MOVQ        AX, DX
+	SHRQ        $0x05, DX
+	KMOVW       (R11)(DX*1), K3
+	VMOVUPS     (DI)(AX*1), Z1
+	VADDPS      (R8)(AX*1), Z1, Z1
+	VFMSUB213PS Z16, Z20, Z1
+	VMAXPS      Z1, Z21, Z1
+	VRNDSCALEPS $0x08, Z1, Z2
+	VSUBPS      Z2, Z1, Z1
+	VMOVAPS     Z27, Z3
+	VFMADD213PS Z26, Z1, Z3
+	VFMADD213PS Z25, Z1, Z3
+	VFMADD213PS Z24, Z1, Z3
+	VFMADD213PS Z23, Z1, Z3
+	VFMADD213PS Z22, Z1, Z3
+	VSCALEFPS   Z2, Z3, Z1
+	VMOVAPS.Z   Z1, K2, Z1
+	VMULPS.Z    Z18, Z1, K3, Z5
+	VMOVUPS.Z   (SI)(AX*1), K3, Z4
+	MOVQ        AX, DX
+	SHRQ        $0x01, DX
+
+	// VCVTNE2PS2BF16 Z5, Z5, Z6
+	LONG        $0x4857f262
+	WORD        $0xf572
+	VMOVUPS     Y6, (DI)(DX*1)
+	VFMSUB213PS Z17, Z19, Z4
+	VMULPS.Z    Z1, Z4, K2, Z4
+	VMOVUPS     Z4, (SI)(AX*1)
+
+	// VCVTNE2PS2BF16 Z4, Z4, Z6
+	LONG    $0x485ff262
+	WORD    $0xf472
+	VMOVUPS Y6, (R14)(DX*1)
+
+coldone:
+	ADDQ $0x04, R9
+	ADDQ $0x04, R10
+	MOVQ words+88(FP), DX
+	LEAQ (R11)(DX*8), R11
+	MOVQ ld+16(FP), DX
+	ADDQ DX, DI
+	ADDQ DX, R14
+	MOVQ ldp+24(FP), DX
+	ADDQ DX, SI
+	SUBQ $0x01, CX
+	JG   row
+	VZEROUPPER
+	RET
+
+// func gradTileSumsHalf(s *float32, dp *float32, ld int, ldp int, rows int, cols int, row *float32, sub *float32, delta *float32, scale float32, inner float32, rowSum *float32, colSum *float32, half *uint16)
+// Requires: AVX, AVX512F
+TEXT ·gradTileSumsHalf(SB), NOSPLIT, $0-104
+	MOVQ         s+0(FP), DI
+	MOVQ         dp+8(FP), SI
+	MOVQ         rows+32(FP), CX
+	MOVQ         cols+40(FP), BX
+	MOVQ         BX, R15
+	SHRQ         $0x04, R15
+	SHLQ         $0x06, R15
+	ANDQ         $0x0f, BX
+	XORL         AX, AX
+	BTSL         BX, AX
+	SUBL         $0x01, AX
+	KMOVW        AX, K2
+	MOVQ         row+48(FP), R8
+	MOVQ         sub+56(FP), R9
+	MOVQ         delta+64(FP), R10
+	MOVL         $0xc3480000, AX
+	VPBROADCASTD AX, Z21
+	MOVL         $0x3f800000, AX
+	VPBROADCASTD AX, Z22
+	MOVL         $0x3f317215, AX
+	VPBROADCASTD AX, Z23
+	MOVL         $0x3e75fcde, AX
+	VPBROADCASTD AX, Z24
+	MOVL         $0x3d635ba9, AX
+	VPBROADCASTD AX, Z25
+	MOVL         $0x3c1e7544, AX
+	VPBROADCASTD AX, Z26
+	MOVL         $0x3aaddd0a, AX
+	VPBROADCASTD AX, Z27
+	VBROADCASTSS scale+72(FP), Z20
+	VBROADCASTSS inner+76(FP), Z19
+	MOVQ         half+96(FP), R14
+	MOVQ         rowSum+80(FP), R12
+	MOVQ         colSum+88(FP), R13
+
+row:
+	VBROADCASTSS (R9), Z16
+	VBROADCASTSS (R10), Z17
+	VPXORD       Z0, Z0, Z0
+	XORQ         AX, AX
+	CMPQ         R15, $0x00
+	JE           coltail
+
+col:
+	VMOVUPS     (DI)(AX*1), Z1
+	VADDPS      (R8)(AX*1), Z1, Z1
+	VFMSUB213PS Z16, Z20, Z1
+	VMAXPS      Z1, Z21, Z1
+	VRNDSCALEPS $0x08, Z1, Z2
+	VSUBPS      Z2, Z1, Z1
+	VMOVAPS     Z27, Z3
+	VFMADD213PS Z26, Z1, Z3
+	VFMADD213PS Z25, Z1, Z3
+	VFMADD213PS Z24, Z1, Z3
+	VFMADD213PS Z23, Z1, Z3
+	VFMADD213PS Z22, Z1, Z3
+	VSCALEFPS   Z2, Z3, Z1
+	VMOVUPS     (SI)(AX*1), Z4
+	MOVQ        AX, DX
+	SHRQ        $0x01, DX
+
+	// VCVTNE2PS2BF16 Z1, Z1, Z6
+	LONG        $0x4877f262
+	WORD        $0xf172
+	VMOVUPS     Y6, (DI)(DX*1)
+	VFMSUB213PS Z17, Z19, Z4
+	VMULPS      Z1, Z4, Z4
+	VMOVUPS     Z4, (SI)(AX*1)
+
+	// VCVTNE2PS2BF16 Z4, Z4, Z6
+	LONG    $0x485ff262
+	WORD    $0xf472
+	VMOVUPS Y6, (R14)(DX*1)
+	VADDPS  Z4, Z0, Z0
+	VADDPS  (R13)(AX*1), Z4, Z4
+	VMOVUPS Z4, (R13)(AX*1)
+	ADDQ    $0x40, AX
+	CMPQ    AX, R15
+	JL      col
+
+coltail:
+	TESTQ       BX, BX
+	JZ          coldone
+	VMOVUPS     (DI)(AX*1), Z1
+	VADDPS      (R8)(AX*1), Z1, Z1
+	VFMSUB213PS Z16, Z20, Z1
+	VMAXPS      Z1, Z21, Z1
+	VRNDSCALEPS $0x08, Z1, Z2
+	VSUBPS      Z2, Z1, Z1
+	VMOVAPS     Z27, Z3
+	VFMADD213PS Z26, Z1, Z3
+	VFMADD213PS Z25, Z1, Z3
+	VFMADD213PS Z24, Z1, Z3
+	VFMADD213PS Z23, Z1, Z3
+	VFMADD213PS Z22, Z1, Z3
+	VSCALEFPS   Z2, Z3, Z1
+	VMOVAPS.Z   Z1, K2, Z1
+	VMOVUPS     (SI)(AX*1), Z4
+	MOVQ        AX, DX
+	SHRQ        $0x01, DX
+
+	// VCVTNE2PS2BF16 Z1, Z1, Z6
+	LONG        $0x4877f262
+	WORD        $0xf172
+	VMOVUPS     Y6, (DI)(DX*1)
+	VFMSUB213PS Z17, Z19, Z4
+	VMULPS.Z    Z1, Z4, K2, Z4
+	VMOVUPS     Z4, (SI)(AX*1)
+
+	// VCVTNE2PS2BF16 Z4, Z4, Z6
+	LONG    $0x485ff262
+	WORD    $0xf472
+	VMOVUPS Y6, (R14)(DX*1)
+	VADDPS  Z4, Z0, Z0
+	VADDPS  (R13)(AX*1), Z4, Z4
+	VMOVUPS Z4, (R13)(AX*1)
+
+coldone:
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	VADDSS        (R12), X0, X0
+	VMOVSS        X0, (R12)
+	ADDQ          $0x04, R12
+	ADDQ          $0x04, R9
+	ADDQ          $0x04, R10
+	MOVQ          ld+16(FP), DX
+	ADDQ          DX, DI
+	ADDQ          DX, R14
+	MOVQ          ldp+24(FP), DX
+	ADDQ          DX, SI
+	SUBQ          $0x01, CX
+	JG            row
+	VZEROUPPER
+	RET
+
+// func gradTileDropSumsHalf(s *float32, dp *float32, ld int, ldp int, rows int, cols int, row *float32, sub *float32, delta *float32, scale float32, inner float32, keep *uint64, words int, kept float32, rowSum *float32, colSum *float32, half *uint16)
+// Requires: AVX, AVX512F
+TEXT ·gradTileDropSumsHalf(SB), NOSPLIT, $0-128
+	MOVQ         s+0(FP), DI
+	MOVQ         dp+8(FP), SI
+	MOVQ         rows+32(FP), CX
+	MOVQ         cols+40(FP), BX
+	MOVQ         BX, R15
+	SHRQ         $0x04, R15
+	SHLQ         $0x06, R15
+	ANDQ         $0x0f, BX
+	XORL         AX, AX
+	BTSL         BX, AX
+	SUBL         $0x01, AX
+	KMOVW        AX, K2
+	MOVQ         row+48(FP), R8
+	MOVQ         sub+56(FP), R9
+	MOVQ         delta+64(FP), R10
+	MOVL         $0xc3480000, AX
+	VPBROADCASTD AX, Z21
+	MOVL         $0x3f800000, AX
+	VPBROADCASTD AX, Z22
+	MOVL         $0x3f317215, AX
+	VPBROADCASTD AX, Z23
+	MOVL         $0x3e75fcde, AX
+	VPBROADCASTD AX, Z24
+	MOVL         $0x3d635ba9, AX
+	VPBROADCASTD AX, Z25
+	MOVL         $0x3c1e7544, AX
+	VPBROADCASTD AX, Z26
+	MOVL         $0x3aaddd0a, AX
+	VPBROADCASTD AX, Z27
+	VBROADCASTSS scale+72(FP), Z20
+	VBROADCASTSS inner+76(FP), Z19
+	MOVQ         keep+80(FP), R11
+	VBROADCASTSS kept+96(FP), Z18
+	MOVQ         half+120(FP), R14
+	MOVQ         rowSum+104(FP), R12
+	MOVQ         colSum+112(FP), R13
+
+row:
+	VBROADCASTSS (R9), Z16
+	VBROADCASTSS (R10), Z17
+	VPXORD       Z0, Z0, Z0
+	XORQ         AX, AX
+	CMPQ         R15, $0x00
+	JE           coltail
+
+col:
+	MOVQ        AX, DX
+	SHRQ        $0x05, DX
+	KMOVW       (R11)(DX*1), K3
+	VMOVUPS     (DI)(AX*1), Z1
+	VADDPS      (R8)(AX*1), Z1, Z1
+	VFMSUB213PS Z16, Z20, Z1
+	VMAXPS      Z1, Z21, Z1
+	VRNDSCALEPS $0x08, Z1, Z2
+	VSUBPS      Z2, Z1, Z1
+	VMOVAPS     Z27, Z3
+	VFMADD213PS Z26, Z1, Z3
+	VFMADD213PS Z25, Z1, Z3
+	VFMADD213PS Z24, Z1, Z3
+	VFMADD213PS Z23, Z1, Z3
+	VFMADD213PS Z22, Z1, Z3
+	VSCALEFPS   Z2, Z3, Z1
+	VMULPS.Z    Z18, Z1, K3, Z5
+	VMOVUPS.Z   (SI)(AX*1), K3, Z4
+	MOVQ        AX, DX
+	SHRQ        $0x01, DX
+
+	// VCVTNE2PS2BF16 Z5, Z5, Z6
+	LONG        $0x4857f262
+	WORD        $0xf572
+	VMOVUPS     Y6, (DI)(DX*1)
+	VFMSUB213PS Z17, Z19, Z4
+	VMULPS      Z1, Z4, Z4
+	VMOVUPS     Z4, (SI)(AX*1)
+
+	// VCVTNE2PS2BF16 Z4, Z4, Z6
+	LONG    $0x485ff262
+	WORD    $0xf472
+	VMOVUPS Y6, (R14)(DX*1)
+	VADDPS  Z4, Z0, Z0
+	VADDPS  (R13)(AX*1), Z4, Z4
+	VMOVUPS Z4, (R13)(AX*1)
+	ADDQ    $0x40, AX
+	CMPQ    AX, R15
+	JL      col
+
+coltail:
+	TESTQ       BX, BX
+	JZ          coldone
+	MOVQ        AX, DX
+	SHRQ        $0x05, DX
+	KMOVW       (R11)(DX*1), K3
+	VMOVUPS     (DI)(AX*1), Z1
+	VADDPS      (R8)(AX*1), Z1, Z1
+	VFMSUB213PS Z16, Z20, Z1
+	VMAXPS      Z1, Z21, Z1
+	VRNDSCALEPS $0x08, Z1, Z2
+	VSUBPS      Z2, Z1, Z1
+	VMOVAPS     Z27, Z3
+	VFMADD213PS Z26, Z1, Z3
+	VFMADD213PS Z25, Z1, Z3
+	VFMADD213PS Z24, Z1, Z3
+	VFMADD213PS Z23, Z1, Z3
+	VFMADD213PS Z22, Z1, Z3
+	VSCALEFPS   Z2, Z3, Z1
+	VMOVAPS.Z   Z1, K2, Z1
+	VMULPS.Z    Z18, Z1, K3, Z5
+	VMOVUPS.Z   (SI)(AX*1), K3, Z4
+	MOVQ        AX, DX
+	SHRQ        $0x01, DX
+
+	// VCVTNE2PS2BF16 Z5, Z5, Z6
+	LONG        $0x4857f262
+	WORD        $0xf572
+	VMOVUPS     Y6, (DI)(DX*1)
+	VFMSUB213PS Z17, Z19, Z4
+	VMULPS.Z    Z1, Z4, K2, Z4
+	VMOVUPS     Z4, (SI)(AX*1)
+
+	// VCVTNE2PS2BF16 Z4, Z4, Z6
+	LONG    $0x485ff262
+	WORD    $0xf472
+	VMOVUPS Y6, (R14)(DX*1)
+	VADDPS  Z4, Z0, Z0
+	VADDPS  (R13)(AX*1), Z4, Z4
+	VMOVUPS Z4, (R13)(AX*1)
+
+coldone:
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPSHUFD       $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	VADDSS        (R12), X0, X0
+	VMOVSS        X0, (R12)
+	ADDQ          $0x04, R12
+	ADDQ          $0x04, R9
+	ADDQ          $0x04, R10
+	MOVQ          words+88(FP), DX
+	LEAQ          (R11)(DX*8), R11
+	MOVQ          ld+16(FP), DX
+	ADDQ          DX, DI
+	ADDQ          DX, R14
 	MOVQ          ldp+24(FP), DX
 	ADDQ          DX, SI
 	SUBQ          $0x01, CX

@@ -2,7 +2,11 @@
 
 package avx512
 
-import "github.com/secencoder/secencoder/internal/kernel/blocked"
+import (
+	"unsafe"
+
+	"github.com/secencoder/secencoder/internal/kernel/blocked"
+)
 
 // noScores stands for the vectors that a tile does not have.
 var noScores [256]float32
@@ -21,16 +25,34 @@ func checkTile(t *blocked.ScoreTile) {
 	_ = t.S[:(t.Rows-1)*t.LD+(t.Cols+15)&^15]
 }
 
+// halfTile returns the start of t.Half, or nil. It panics where that is not half a row before S.
+func halfTile(t *blocked.ScoreTile) *uint16 {
+	if t.Half == nil {
+		return nil
+	}
+	if unsafe.Pointer(&t.Half[t.LD]) != unsafe.Pointer(ptr(t.S)) {
+		panic("internal error: ScoreTile.Half is not the memory of S")
+	}
+	return (*uint16)(&t.Half[0])
+}
+
 func softmaxScores(t *blocked.ScoreTile) {
 	checkTile(t)
 	row, col := vector(t.Row, t.Cols), vector(t.Col, t.Rows)
 	m, l, alpha, sub := vector(t.M, t.Rows), vector(t.L, t.Rows), vector(t.Alpha, t.Rows), vector(t.Sub, t.Rows)
-	if t.Drop {
+	half := halfTile(t) != nil
+	switch {
+	case t.Drop && half:
+		words := keepScores(t)
+		softmaxTileDropHalf(ptr(t.S), 4*t.LD, t.Rows, t.Cols, row, col, t.Scale, m, l, alpha, sub, &t.Keep[0], words)
+	case t.Drop:
 		words := keepScores(t)
 		softmaxTileDrop(ptr(t.S), 4*t.LD, t.Rows, t.Cols, row, col, t.Scale, m, l, alpha, sub, &t.Keep[0], words)
-		return
+	case half:
+		softmaxTileHalf(ptr(t.S), 4*t.LD, t.Rows, t.Cols, row, col, t.Scale, m, l, alpha, sub)
+	default:
+		softmaxTile(ptr(t.S), 4*t.LD, t.Rows, t.Cols, row, col, t.Scale, m, l, alpha, sub)
 	}
-	softmaxTile(ptr(t.S), 4*t.LD, t.Rows, t.Cols, row, col, t.Scale, m, l, alpha, sub)
 }
 
 func gradScores(t *blocked.ScoreTile) {
@@ -41,6 +63,10 @@ func gradScores(t *blocked.ScoreTile) {
 	var rowSum, colSum *float32
 	if t.RowSum != nil {
 		rowSum, colSum = ptr(t.RowSum[:t.Rows]), vector(t.ColSum, t.Cols)
+	}
+	if t.Half != nil {
+		gradHalves(t, s, dp, ld, ldp, row, sub, delta, rowSum, colSum)
+		return
 	}
 	switch {
 	case t.Drop && rowSum != nil:
@@ -53,6 +79,23 @@ func gradScores(t *blocked.ScoreTile) {
 		gradTileSums(s, dp, ld, ldp, t.Rows, t.Cols, row, sub, delta, t.Scale, t.Inner, rowSum, colSum)
 	default:
 		gradTile(s, dp, ld, ldp, t.Rows, t.Cols, row, sub, delta, t.Scale, t.Inner)
+	}
+}
+
+// gradHalves is gradScores of a tile with Half.
+func gradHalves(t *blocked.ScoreTile, s, dp *float32, ld, ldp int, row, sub, delta, rowSum, colSum *float32) {
+	half := halfTile(t)
+	switch {
+	case t.Drop && rowSum != nil:
+		words := keepScores(t)
+		gradTileDropSumsHalf(s, dp, ld, ldp, t.Rows, t.Cols, row, sub, delta, t.Scale, t.Inner*t.Kept, &t.Keep[0], words, t.Kept, rowSum, colSum, half)
+	case t.Drop:
+		words := keepScores(t)
+		gradTileDropHalf(s, dp, ld, ldp, t.Rows, t.Cols, row, sub, delta, t.Scale, t.Inner*t.Kept, &t.Keep[0], words, t.Kept, half)
+	case rowSum != nil:
+		gradTileSumsHalf(s, dp, ld, ldp, t.Rows, t.Cols, row, sub, delta, t.Scale, t.Inner, rowSum, colSum, half)
+	default:
+		gradTileHalf(s, dp, ld, ldp, t.Rows, t.Cols, row, sub, delta, t.Scale, t.Inner, half)
 	}
 }
 

@@ -324,7 +324,7 @@ func (k *Kernels) attentionRows(w *attentionScratch, head int, it attentionItem)
 			q := b1 - b
 			qa := w.qa[(b-i0)/block*panel:]
 			t.Rows, t.Cols, t.LD, t.Row, t.Col = q, nk, upTo(nk, 16), nil, nil
-			t.S = grow(&w.s, q*t.LD)
+			t.share(&w.s, f.Half)
 			r := reachOf{end: -1}
 			if c.c2p || c.p2c {
 				r = c.between(b, b1, j0, j1)
@@ -370,7 +370,8 @@ func (k *Kernels) attentionRows(w *attentionScratch, head int, it attentionItem)
 				}
 			}
 			grow(&w.pack, f.Len(upTo(q, f.MR), nk))
-			f.multiplyOnce(matrix{data: single(t.S), ld: t.LD}, q, d, nk, w.pack, vb, f.Len(16, nk), ob, d, j0 > 0)
+			p, _ := t.factors(matrix{})
+			f.multiplyOnce(p, q, d, nk, w.pack, vb, f.Len(16, nk), ob, d, j0 > 0)
 		}
 	}
 	kept := c.drop.Scale()

@@ -359,7 +359,7 @@ func (k *Kernels) gradTile(w *attentionScratch, g *gradPart, piece, i0, i1, j0, 
 		Drop: c.drop.On(), Counter: c.counter, Threshold: c.drop.HalfThreshold(), Kept: c.drop.Scale(), Keep: w.keep,
 		Call: k.h.AttentionCall(piece, c.heads, g.head, i0) + uint64(j0/8),
 	}
-	t.S = grow(&w.s, q*t.LD)
+	t.share(&w.s, f.Half)
 	f.multiply(q, nk, d, qa, w.kb, f.Len(16, d), t.S, t.LD, nil, false)
 	r := reachOf{end: -1}
 	var halves [2]reachOf
@@ -398,7 +398,8 @@ func (k *Kernels) gradTile(w *attentionScratch, g *gradPart, piece, i0, i1, j0, 
 		}
 	}
 
-	p, ds := matrix{data: single(t.S), ld: t.LD, trans: true}, g.ds
+	p, ds := t.factors(g.ds)
+	p.trans = true
 	grow(&w.pack, max(f.Len(upTo(q, f.MR), nk), f.Len(upTo(nk, f.MR), q)))
 	f.multiplyOnce(p, nk, d, q, w.pack, oc, f.Len(16, q), w.dv, d, add)
 	f.multiplyOnce(ds, q, d, nk, w.pack, w.kc, f.Len(16, nk), dq, d, addQuery)

@@ -1,6 +1,11 @@
 package blocked
 
-import "math"
+import (
+	"math"
+	"unsafe"
+
+	"github.com/secencoder/secencoder/internal/bf16"
+)
 
 // ScoreLoops are the passes over one tile of scores, queries by keys. A family that leaves them nil gets them row by row
 // from its other loops.
@@ -45,6 +50,32 @@ type ScoreTile struct {
 	Threshold      uint32
 	Kept           float32  // what Grad multiplies kept elements with; Softmax leaves them as they are
 	Keep           []uint64 // scratch: 4 words a row and 4
+
+	// Half, where it is set, is the memory of S, from half a row before it on. What Softmax and Grad leave in S is then BF16,
+	// row i from LD + i·2·LD on, the first half of the row, and dP goes to Half too, rounded, row i from i·2·LD on, which is the
+	// second half of the row before. Denormals may become 0.
+	Half []bf16.BF16
+}
+
+// share lays S, and Half where products take BF16, into buf.
+func (t *ScoreTile) share(buf *[]float32, half bool) {
+	if !half {
+		t.S = grow(buf, t.Rows*t.LD)
+		return
+	}
+	before := upTo(t.LD/2, 16) // whole lines
+	s := grow(buf, before+t.Rows*t.LD)
+	t.S, s = s[before:], s[before-t.LD/2:]
+	t.Half = unsafe.Slice((*bf16.BF16)(unsafe.Pointer(unsafe.SliceData(s))), 2*len(s))
+}
+
+// factors returns P and dS as factors of products; dp is where Grad left dS.
+func (t *ScoreTile) factors(dp matrix) (p, ds matrix) {
+	if t.Half == nil {
+		return matrix{data: single(t.S), ld: t.LD}, dp
+	}
+	half := Values{BF16: t.Half}
+	return matrix{data: half, at: t.LD, ld: 2 * t.LD}, matrix{data: half, ld: 2 * t.LD}
 }
 
 // RowCalls is how many dropout calls further on the next query begins.
@@ -85,6 +116,9 @@ func softmaxByRow(p *Prims, t *ScoreTile) {
 		if t.Drop {
 			p.DropoutHalf(row, row, t.Call+uint64(i)*RowCalls, t.Counter, t.Threshold, 1)
 		}
+		if t.Half != nil {
+			p.Narrow(t.Half[(2*i+1)*t.LD:][:t.Cols], row)
+		}
 	}
 }
 
@@ -107,6 +141,10 @@ func gradByRow(p *Prims, t *ScoreTile) {
 		if t.RowSum != nil {
 			t.RowSum[i] += p.Sum(d)
 			p.Add(t.ColSum[:t.Cols], t.ColSum[:t.Cols], d)
+		}
+		if t.Half != nil {
+			p.Narrow(t.Half[(2*i+1)*t.LD:][:t.Cols], row)
+			p.Narrow(t.Half[2*i*t.LD:][:t.Cols], d)
 		}
 	}
 }

@@ -13,6 +13,8 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
+
+	"github.com/secencoder/secencoder/internal/kernel/asm/evex"
 )
 
 // Registers that hold their value through a function: 16 sub, 17 delta, 18 scale of dropout, 19 factor of dP, 20 factor of
@@ -121,16 +123,35 @@ func keepMask(keep Register) {
 	KMOVW(Mem{Base: keep, Index: RDX, Scale: 1}, K3)
 }
 
+// halves emits the rounding of x to 16 BF16 in the lower half of t. The instruction takes denormals for 0, as products of BF16
+// do anyway.
+func halves(x, t VecPhysical) VecPhysical {
+	evex.VCVTNE2PS2BF16(x, x, t)
+	return t.AsY().(VecPhysical)
+}
+
+// nextHalves leaves half of AX in DX: the place of a vector of BF16.
+func nextHalves() {
+	MOVQ(RAX, RDX)
+	SHRQ(U8(1), RDX)
+}
+
+func halfAt(p Register) Mem { return Mem{Base: p, Index: RDX, Scale: 1} }
+
 func softmax() {
-	for _, drop := range []bool{false, true} {
-		name, keeps, doc := "softmaxTile", "", "."
+	for v := range 4 {
+		drop, half := v&1 != 0, v&2 != 0
+		name, keeps, doc := "softmaxTile", "", ""
 		if drop {
-			name, keeps, doc = "softmaxTileDrop", ", keep *uint64, words int", "; s is 0 where keep, words of 64 columns a row, has no bit."
+			name, keeps, doc = "softmaxTileDrop", ", keep *uint64, words int", "; s is 0 where keep, words of 64 columns a row, has no bit"
+		}
+		if half {
+			name, doc = name+"Half", doc+"; s is left as BF16, in the first half of each row"
 		}
 		TEXT(name, NOSPLIT, "func(s *float32, ld, rows, cols int, row, col *float32, scale float32, m, l, alpha, sub *float32"+keeps+")")
 		Pragma("noescape")
 		Doc(name + " goes on with the softmax of rows: with x = scale·(s + row + col), m becomes max(m, x), alpha 2^(m before − m), " +
-			"s 2^(x − m), l alpha·l + Σ s" + doc + " ld is in bytes; vectors over rows are read and written in whole groups of 16.")
+			"s 2^(x − m), l alpha·l + Σ s" + doc + ". ld is in bytes; vectors over rows are read and written in whole groups of 16.")
 		s, ld := Load(Param("s"), RDI), Load(Param("ld"), RSI)
 		rows := Load(Param("rows"), RCX)
 		Load(Param("cols"), RBX)
@@ -210,7 +231,12 @@ func softmax() {
 			if drop {
 				VMOVAPS_Z(x, K3, x)
 			}
-			VMOVUPS(x, at(s))
+			if half {
+				nextHalves()
+				VMOVUPS(halves(x, Z2), halfAt(s))
+			} else {
+				VMOVUPS(x, at(s))
+			}
 		})
 		fold(Z0, Z1, func(a, b, to Op) { VADDPS(a, b, to) })
 		VMOVSS(Mem{Base: l}, X1)
@@ -232,8 +258,8 @@ func softmax() {
 }
 
 func grad() {
-	for v := range 4 {
-		drop, sums := v&1 != 0, v&2 != 0
+	for v := range 8 {
+		drop, sums, half := v&1 != 0, v&2 != 0, v&4 != 0
 		name, more, doc := "gradTile", "", ""
 		if drop {
 			name, more = name+"Drop", ", keep *uint64, words int, kept float32"
@@ -242,6 +268,11 @@ func grad() {
 		if sums {
 			name, more = name+"Sums", more+", rowSum, colSum *float32"
 			doc += " Sums of ds over rows and columns are added to rowSum and colSum."
+		}
+		if half {
+			name, more = name+"Half", more+", half *uint16"
+			doc += " s is left as BF16, in the first half of each row, and dp goes to half too, rounded, rows ld bytes apart: to the second " +
+				"half of the row of s before."
 		}
 		TEXT(name, NOSPLIT, "func(s, dp *float32, ld, ldp, rows, cols int, row, sub, delta *float32, scale, inner float32"+more+")")
 		Pragma("noescape")
@@ -254,10 +285,13 @@ func grad() {
 		exponent()
 		arg("scale", factor)
 		arg("inner", inner)
-		keep, rowSum, colSum := R11, R12, R13
+		keep, rowSum, colSum, to := R11, R12, R13, R14
 		if drop {
 			Load(Param("keep"), keep)
 			arg("kept", kept)
+		}
+		if half {
+			Load(Param("half"), to)
 		}
 		if sums {
 			Load(Param("rowSum"), rowSum)
@@ -281,13 +315,19 @@ func grad() {
 			if tail {
 				VMOVAPS_Z(x, K2, x)
 			}
+			p := x
 			if drop {
-				VMULPS_Z(kept, x, K3, Z5)
-				VMOVUPS(Z5, at(s))
+				p = Z5
+				VMULPS_Z(kept, x, K3, p)
 				VMOVUPS_Z(at(dp), K3, d)
 			} else {
-				VMOVUPS(x, at(s))
 				VMOVUPS(at(dp), d)
+			}
+			if half {
+				nextHalves()
+				VMOVUPS(halves(p, Z6), halfAt(s))
+			} else {
+				VMOVUPS(p, at(s))
 			}
 			VFMSUB213PS(delta, inner, d)
 			if tail {
@@ -296,6 +336,9 @@ func grad() {
 				VMULPS(x, d, d)
 			}
 			VMOVUPS(d, at(dp))
+			if half {
+				VMOVUPS(halves(d, Z6), halfAt(to))
+			}
 			if sums {
 				VADDPS(d, Z0, Z0)
 				VADDPS(at(colSum), d, d)
@@ -320,6 +363,9 @@ func grad() {
 		}{{"ld", s}, {"ldp", dp}} {
 			Load(Param(p.name), RDX)
 			ADDQ(RDX, p.p)
+			if half && p.name == "ld" {
+				ADDQ(RDX, to)
+			}
 		}
 		SUBQ(U8(1), rows)
 		JG(LabelRef("row"))
