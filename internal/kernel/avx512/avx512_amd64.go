@@ -52,18 +52,18 @@ func inPlace(m, n, k int, a blocked.Values, at, ld int, trans bool, rest, b []fl
 	sweepFrom(&p, m, n, k, rest, b, stride, c, ldc, bias, add)
 }
 
-// lying multiplies a whole panel of A where it lies, as panels does packed ones.
-func lying(p *place, i, k int, b *float32, stride int, c *float32, ldc int, bias *float32, n int, add bool, next *float32) {
+// lying multiplies whole panels of A where they lie, count of them from number i on, as panels14x32 does packed ones.
+func lying(p *place, i, k int, b *float32, stride int, c *float32, ldc int, bias *float32, count, n int, add bool, next, end *float32) {
 	a, mask, sum := p.panel(i), columns(n), flag(add)
 	switch {
 	case p.trans && n <= 16:
-		cols14x16(k, a, p.lda, b, 0, c, 4*ldc, bias, mr, mask, sum, next)
+		cols14x16(k, a, p.lda, b, 0, c, 4*ldc, bias, count, mask, sum, next, end)
 	case p.trans:
-		cols14x32(k, a, p.lda, b, 4*stride, c, 4*ldc, bias, mr, mask, sum, next)
+		cols14x32(k, a, p.lda, b, 4*stride, c, 4*ldc, bias, count, mask, sum, next, end)
 	case n <= 16:
-		rows14x16(k, a, p.lda, b, 0, c, 4*ldc, bias, mr, mask, sum, next)
+		rows14x16(k, a, p.lda, b, 0, c, 4*ldc, bias, count, mask, sum, next, end)
 	default:
-		rows14x32(k, a, p.lda, b, 4*stride, c, 4*ldc, bias, mr, mask, sum, next)
+		rows14x32(k, a, p.lda, b, 4*stride, c, 4*ldc, bias, count, mask, sum, next, end)
 	}
 }
 

@@ -34,25 +34,35 @@ func gemm2x32(k int, a *float32, b *float32, stride int, c *float32, ldc int, bi
 //go:noescape
 func gemm14x16(k int, a *float32, b *float32, stride int, c *float32, ldc int, bias *float32, m int, mask uint32, add int, next *float32)
 
-// rows14x32 sets the tile of C with m ≤ 14 rows and the columns of mask to bias + A·B, or adds that to it. The second panel of B begins stride bytes after the first; ldc is in bytes; next is prefetched. Row i of A begins i·lda bytes after a.
+// panels14x32 sets the tile of C of 14 rows for each of some panels of A and the columns of mask to bias + A·B, or adds that to it. The second panel of B begins stride bytes after the first; ldc is in bytes; from next on memory is prefetched, and from b on again where that passes end between panels.
 //
 //go:noescape
-func rows14x32(k int, a *float32, lda int, b *float32, stride int, c *float32, ldc int, bias *float32, m int, mask uint32, add int, next *float32)
+func panels14x32(k int, a *float32, b *float32, stride int, c *float32, ldc int, bias *float32, panels int, mask uint32, add int, next *float32, end *float32)
 
-// rows14x16 sets the tile of C with m ≤ 14 rows and the columns of mask to bias + A·B, or adds that to it. The second panel of B begins stride bytes after the first; ldc is in bytes; next is prefetched. Row i of A begins i·lda bytes after a.
+// panels14x16 sets the tile of C of 14 rows for each of some panels of A and the columns of mask to bias + A·B, or adds that to it. The second panel of B begins stride bytes after the first; ldc is in bytes; from next on memory is prefetched, and from b on again where that passes end between panels.
 //
 //go:noescape
-func rows14x16(k int, a *float32, lda int, b *float32, stride int, c *float32, ldc int, bias *float32, m int, mask uint32, add int, next *float32)
+func panels14x16(k int, a *float32, b *float32, stride int, c *float32, ldc int, bias *float32, panels int, mask uint32, add int, next *float32, end *float32)
 
-// cols14x32 sets the tile of C with m ≤ 14 rows and the columns of mask to bias + A·B, or adds that to it. The second panel of B begins stride bytes after the first; ldc is in bytes; next is prefetched. Term p of A begins p·lda bytes after a.
+// rows14x32 sets the tile of C of 14 rows for each of some panels of A and the columns of mask to bias + A·B, or adds that to it. The second panel of B begins stride bytes after the first; ldc is in bytes; from next on memory is prefetched, and from b on again where that passes end between panels. Row i of A begins i·lda bytes after a.
 //
 //go:noescape
-func cols14x32(k int, a *float32, lda int, b *float32, stride int, c *float32, ldc int, bias *float32, m int, mask uint32, add int, next *float32)
+func rows14x32(k int, a *float32, lda int, b *float32, stride int, c *float32, ldc int, bias *float32, panels int, mask uint32, add int, next *float32, end *float32)
 
-// cols14x16 sets the tile of C with m ≤ 14 rows and the columns of mask to bias + A·B, or adds that to it. The second panel of B begins stride bytes after the first; ldc is in bytes; next is prefetched. Term p of A begins p·lda bytes after a.
+// rows14x16 sets the tile of C of 14 rows for each of some panels of A and the columns of mask to bias + A·B, or adds that to it. The second panel of B begins stride bytes after the first; ldc is in bytes; from next on memory is prefetched, and from b on again where that passes end between panels. Row i of A begins i·lda bytes after a.
 //
 //go:noescape
-func cols14x16(k int, a *float32, lda int, b *float32, stride int, c *float32, ldc int, bias *float32, m int, mask uint32, add int, next *float32)
+func rows14x16(k int, a *float32, lda int, b *float32, stride int, c *float32, ldc int, bias *float32, panels int, mask uint32, add int, next *float32, end *float32)
+
+// cols14x32 sets the tile of C of 14 rows for each of some panels of A and the columns of mask to bias + A·B, or adds that to it. The second panel of B begins stride bytes after the first; ldc is in bytes; from next on memory is prefetched, and from b on again where that passes end between panels. Term p of A begins p·lda bytes after a.
+//
+//go:noescape
+func cols14x32(k int, a *float32, lda int, b *float32, stride int, c *float32, ldc int, bias *float32, panels int, mask uint32, add int, next *float32, end *float32)
+
+// cols14x16 sets the tile of C of 14 rows for each of some panels of A and the columns of mask to bias + A·B, or adds that to it. The second panel of B begins stride bytes after the first; ldc is in bytes; from next on memory is prefetched, and from b on again where that passes end between panels. Term p of A begins p·lda bytes after a.
+//
+//go:noescape
+func cols14x16(k int, a *float32, lda int, b *float32, stride int, c *float32, ldc int, bias *float32, panels int, mask uint32, add int, next *float32, end *float32)
 
 // FMAPeak runs n rounds of 24 fused multiply-adds on 512-bit registers, and touches no memory: 768 FLOP a round.
 func FMAPeak(n int)

@@ -48,17 +48,22 @@ func sweepPanels(m, n, k int, a, b []float32, stride int, c []float32, ldc int, 
 	sweepFrom(&place{}, m, n, k, a, b, stride, c, ldc, bias, add)
 }
 
+// atOnce is how many whole panels of A go into one call: 65 µs of 256 words each.
+const atOnce = 64
+
 // sweepFrom multiplies panels of A, the whole ones where p says, those of a after them: a pair of panels of B stays in the
 // L1 cache while the panels of A pass, of which the first ones ask for the next pair.
 func sweepFrom(p *place, m, n, k int, a, b []float32, stride int, c []float32, ldc int, bias []float32, add bool) {
 	if m == 0 || n == 0 {
 		return
 	}
-	whole := 0
-	if p.a != nil {
-		whole = m / mr * mr
+	whole, lie := m/mr, p.a != nil
+	_ = b[(n-1)/16*stride+16*k:]
+	if lie {
+		_ = a[(m-whole*mr+mr-1)/mr*mr*k:]
+	} else {
+		_ = a[(m+mr-1)/mr*mr*k:]
 	}
-	_, _ = a[(m-whole+mr-1)/mr*mr*k:], b[(n-1)/16*stride+16*k:]
 	_ = c[(m-1)*ldc+n-1]
 	for j := 0; j < n; j += 32 {
 		cols := min(32, n-j)
@@ -70,16 +75,24 @@ func sweepFrom(p *place, m, n, k int, a, b []float32, stride int, c []float32, l
 		if bias != nil {
 			from = &bias[j]
 		}
-		for i := 0; i < m; i += mr {
-			to, ask := ptr(c[i*ldc+j:]), ptr(at[next:])
-			if i < whole {
-				lying(p, i/mr, k, ptr(at), stride, to, ldc, from, cols, add, ask)
-			} else {
-				panels(k, ptr(a[(i-whole)*k:]), ptr(at), stride, to, ldc, from, min(mr, m-i), cols, add, ask)
+		end := ptr(at[min(len(at), 2*stride+32*k)-8*k:])
+		for i := 0; i < whole; i += atOnce {
+			to, count, ask := ptr(c[i*mr*ldc+j:]), min(atOnce, whole-i), ptr(at[next:])
+			switch {
+			case lie:
+				lying(p, i, k, ptr(at), stride, to, ldc, from, count, cols, add, ask, end)
+			case cols > 16:
+				panels14x32(k, ptr(a[i*mr*k:]), ptr(at), 4*stride, to, 4*ldc, from, count, columns(cols), flag(add), ask, end)
+			default:
+				panels14x16(k, ptr(a[i*mr*k:]), ptr(at), 0, to, 4*ldc, from, count, columns(cols), flag(add), ask, end)
 			}
-			if next += 8 * k; next+8*k > min(len(at), 2*stride+32*k) {
-				next = 0
+		}
+		if i := whole * mr; i < m {
+			rest := a
+			if !lie {
+				rest = a[i*k:]
 			}
+			panels(k, ptr(rest), ptr(at), stride, ptr(c[i*ldc+j:]), ldc, from, m-i, cols, add, ptr(at[next:]))
 		}
 	}
 }

@@ -57,13 +57,13 @@ func inPlace(m, n, terms int, a blocked.Values, at, ld int, _ bool, rest, b []fl
 	sweepFrom(&p, m, n, terms/2, rest, b, stride, c, ldc, bias, add)
 }
 
-// lying multiplies a whole panel of A where it lies, as panels does packed ones.
-func lying(p *place, i, k int, b *float32, stride int, c *float32, ldc int, bias *float32, n int, add bool, next *float32) {
+// lying multiplies whole panels of A where they lie, count of them from number i on, as panels14x32 does packed ones.
+func lying(p *place, i, k int, b *float32, stride int, c *float32, ldc int, bias *float32, count, n int, add bool, next, end *float32) {
 	a, mask, sum := p.panel(i), columns(n), flag(add)
 	if n <= 16 {
-		rows14x16(k, a, p.lda, b, 0, c, 4*ldc, bias, mr, mask, sum, next)
+		rows14x16(k, a, p.lda, b, 0, c, 4*ldc, bias, count, mask, sum, next, end)
 	} else {
-		rows14x32(k, a, p.lda, b, 4*stride, c, 4*ldc, bias, mr, mask, sum, next)
+		rows14x32(k, a, p.lda, b, 4*stride, c, 4*ldc, bias, count, mask, sum, next, end)
 	}
 }
 

@@ -37,13 +37,15 @@ func main() {
 // tiles512 writes tiles of full height, and lower ones for the last rows of a matrix.
 func tiles512(half bool) {
 	for _, rows := range []int{14, 11, 8, 5, 2} {
-		tile512(fmt.Sprintf("gemm%dx32", rows), rows, 2, half, packed)
+		tile512(fmt.Sprintf("gemm%dx32", rows), rows, 2, half, packed, false)
 	}
-	tile512("gemm14x16", 14, 1, half, packed)
-	tile512("rows14x32", 14, 2, half, byRow)
-	tile512("rows14x16", 14, 1, half, byRow)
+	tile512("gemm14x16", 14, 1, half, packed, false)
+	tile512("panels14x32", 14, 2, half, packed, true)
+	tile512("panels14x16", 14, 1, half, packed, true)
+	tile512("rows14x32", 14, 2, half, byRow, true)
+	tile512("rows14x16", 14, 1, half, byRow, true)
 	if !half {
-		tile512("cols14x32", 14, 2, half, byTerm)
-		tile512("cols14x16", 14, 1, half, byTerm)
+		tile512("cols14x32", 14, 2, half, byTerm, true)
+		tile512("cols14x16", 14, 1, half, byTerm, true)
 	}
 }
