@@ -380,7 +380,7 @@ func (k *Kernels) attentionRows(w *attentionScratch, head int, it attentionItem)
 		row := o[i*d:][:d]
 		x := c.out.dest(at*c.h+head*d, d, row)
 		k.p.Scale(x, row, kept/l[i])
-		k.stored(c.out, at*c.h+head*d, x)
+		k.stored(&c.out, at*c.h+head*d, x)
 		c.lse[at*c.heads+head] = float32(float64(m[i])*math.Ln2 + math.Log(float64(l[i])))
 	}
 }

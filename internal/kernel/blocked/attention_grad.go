@@ -160,7 +160,7 @@ func (k *Kernels) deltaPart(part, wi int) {
 		grow(&w.wide[i], c.h)
 	}
 	for t := t0; t < t1; t++ {
-		out, dOut := k.wide(c.out, t*c.h, c.h, w.wide[0]), k.wide(c.dOut, t*c.h, c.h, w.wide[1])
+		out, dOut := k.wide(&c.out, t*c.h, c.h, w.wide[0]), k.wide(&c.dOut, t*c.h, c.h, w.wide[1])
 		for head := range c.heads {
 			at := head*c.tokens + t
 			c.delta[at] = c.inv * k.p.Dot(out[head*c.d:][:c.d], dOut[head*c.d:][:c.d])

@@ -79,7 +79,7 @@ func (k *Kernels) unfoldPart(part, w int) {
 				continue
 			}
 			at := s
-			for _, x := range k.wide(c.e, from*c.h+c.group*c.in, c.in, buf) {
+			for _, x := range k.wide(&c.e, from*c.h+c.group*c.in, c.in, buf) {
 				row[at] = x
 				at += c.ks
 			}
@@ -169,7 +169,7 @@ func (k *Kernels) clearPart(part, _ int) {
 func (k *Kernels) roundPart(part, _ int) {
 	c := &k.call.conv
 	i0, i1 := span(part, rowsPerPart, k.h.Tokens())
-	k.stored(c.out16, i0*c.h, c.dE[i0*c.h:i1*c.h])
+	k.stored(&c.out16, i0*c.h, c.dE[i0*c.h:i1*c.h])
 }
 
 // foldPart adds dU of the block back into some channels of dE, in the order of its rows.

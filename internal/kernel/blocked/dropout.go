@@ -27,7 +27,7 @@ func (k *Kernels) dropped(buf *[]float32, m matrix, r *rowDrop, i0, i1, j0, j1 i
 	dst := grow(buf, (i1-i0)*ld)
 	for i := i0; i < i1; i++ {
 		row := dst[(i-i0)*ld:][:ld]
-		k.dropRow(r, row, k.wide(m.data, m.at+i*m.ld+j0, ld, row), i, j0)
+		k.dropRow(r, row, k.wide(&m.data, m.at+i*m.ld+j0, ld, row), i, j0)
 	}
 	return matrix{data: single(dst), ld: ld}
 }

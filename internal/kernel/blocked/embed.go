@@ -38,7 +38,7 @@ func (k *Kernels) embedPart(part, w int) {
 		first := words.F32[int(ids[t])*a.E:][:a.E]
 		if a.Position.Absent() && a.Type.Absent() {
 			if out.BF16 != nil {
-				k.stored(out, t*a.E, first)
+				k.stored(&out, t*a.E, first)
 			} else {
 				copy(out.F32[t*a.E:][:a.E], first)
 			}
@@ -52,7 +52,7 @@ func (k *Kernels) embedPart(part, w int) {
 		if !a.Type.Absent() {
 			k.p.Add(row, first, a.Type.F32()[typeOf(a.TypeIDs, t)*a.E:][:a.E])
 		}
-		k.stored(out, t*a.E, row)
+		k.stored(&out, t*a.E, row)
 	}
 }
 

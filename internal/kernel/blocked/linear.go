@@ -51,28 +51,29 @@ func (k *Kernels) linearOut(_ int, c []float32, ld, i0, i1, j0, j1 int) {
 	a, width := k.call.lin, j1-j0
 	y, pre := valuesOf(a.Y), valuesOf(a.Pre)
 	placed := k.g.c != nil // in pre, or in y when that is absent
+	keeps := !pre.absent()
 	for i := i0; i < i1; i++ {
 		row, at := c[(i-i0)*ld:][:width], i*a.Out+j0
-		if !pre.absent() && !placed {
-			k.store(pre, at, row)
+		if keeps && !placed {
+			k.store(&pre, at, row)
 		}
 		switch {
-		case a.Act == kernel.Linear && placed && pre.absent():
+		case a.Act == kernel.Linear && placed && !keeps:
 		case a.Act == kernel.Linear:
-			k.store(y, at, row)
+			k.store(&y, at, row)
 		case y.BF16 == nil:
 			k.p.Act(a.Act, y.F32[at:][:width], row)
 		case a.Act == kernel.Gelu && k.p.Rows.Gelu != nil && width%16 == 0:
 			k.p.Rows.Gelu(y.BF16[at:][:width], row)
 		default:
 			k.p.Act(a.Act, row, row)
-			k.store(y, at, row)
+			k.store(&y, at, row)
 		}
 	}
 }
 
 // store puts x into elements of v, rounded where those are BF16.
-func (k *Kernels) store(v Values, at int, x []float32) {
+func (k *Kernels) store(v *Values, at int, x []float32) {
 	if v.BF16 != nil {
 		k.p.Narrow(v.BF16[at:][:len(x)], x)
 	} else {

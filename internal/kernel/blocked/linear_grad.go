@@ -84,10 +84,10 @@ func (k *Kernels) linearDX(worker int, c []float32, ld, i0, i1, j0, j1 int) {
 			k.dropRow(&k.call.drop, row, row, i, j0)
 		}
 		if !a.DXAdd.Absent() {
-			k.p.Add(row, row, k.wide(add, at, width, buf))
+			k.p.Add(row, row, k.wide(&add, at, width, buf))
 		}
 		if k.g.c == nil {
-			k.store(dx, at, row)
+			k.store(&dx, at, row)
 		}
 	}
 }
@@ -136,8 +136,8 @@ func (k *Kernels) dzPart(part, w int) {
 				continue
 			}
 			dz := c.dz.dest(at, width, buf)
-			k.p.ActGrad(c.act, dz, k.wide(c.dy, at, width, buf), k.wide(c.pre, at, width, buf[dzWidth:]))
-			k.stored(c.dz, at, dz)
+			k.p.ActGrad(c.act, dz, k.wide(&c.dy, at, width, buf), k.wide(&c.pre, at, width, buf[dzWidth:]))
+			k.stored(&c.dz, at, dz)
 			if sums != nil {
 				k.p.Add(sums[j0:][:width], sums[j0:][:width], dz)
 			}

@@ -215,5 +215,5 @@ func (k *Kernels) dZFoldPart(part, w int) {
 	for g := 1; g < c.group; g++ {
 		k.p.Add(dst, dst, c.partial[g*size+i0*c.e:][:n])
 	}
-	k.stored(c.dZ, at, dst)
+	k.stored(&c.dZ, at, dst)
 }

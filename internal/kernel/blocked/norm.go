@@ -95,7 +95,7 @@ func (k *Kernels) normPart(part, w int) {
 		if c.dropOut {
 			k.dropRow(&c.drop, out, out, i, 0)
 		}
-		k.stored(c.out, i*c.w, out)
+		k.stored(&c.out, i*c.w, out)
 	}
 }
 
@@ -122,7 +122,7 @@ func (k *Kernels) normOperands(r *NormRow, i int) {
 // normInput returns the row that is normalised: x, or dropout(x) + res in buf.
 func (k *Kernels) normInput(buf []float32, i int) []float32 {
 	c := &k.call.norm
-	x := k.wide(c.x, i*c.w, c.w, buf)
+	x := k.wide(&c.x, i*c.w, c.w, buf)
 	if c.res.absent() {
 		return x
 	}
@@ -209,7 +209,7 @@ func (k *Kernels) normGradPart(part, w int) {
 func (k *Kernels) normGradRow(i int, sums, input, grad, dBuf []float32) {
 	c := &k.call.norm
 	at := i * c.w
-	x, dy := k.normInput(input, i), k.wide(c.dOut, at, c.w, grad)
+	x, dy := k.normInput(input, i), k.wide(&c.dOut, at, c.w, grad)
 	if c.dropOut {
 		k.dropRow(&c.drop, grad, dy, i, 0)
 		dy = grad
@@ -223,7 +223,7 @@ func (k *Kernels) normGradRow(i int, sums, input, grad, dBuf []float32) {
 	}
 	k.p.NormGradRow(dx, x, c.gamma, dy, c.stats[2*i], c.stats[2*i+1], sums[:c.w], sums[c.w:])
 	if !c.dRes.absent() {
-		k.stored(c.dRes, at, dx)
+		k.stored(&c.dRes, at, dx)
 	}
 	if c.dX.absent() {
 		return
@@ -233,7 +233,7 @@ func (k *Kernels) normGradRow(i int, sums, input, grad, dBuf []float32) {
 		out = dx
 	}
 	if c.act != kernel.Linear {
-		pre := k.wide(c.x, at, c.w, input)
+		pre := k.wide(&c.x, at, c.w, input)
 		if c.dropIn {
 			k.dropRow(&c.drop, input, pre, i, 0)
 			pre = input
@@ -247,5 +247,5 @@ func (k *Kernels) normGradRow(i int, sums, input, grad, dBuf []float32) {
 	case &out[0] != &dx[0]:
 		copy(out, dx)
 	}
-	k.stored(c.dX, at, out)
+	k.stored(&c.dX, at, out)
 }

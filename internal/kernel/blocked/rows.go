@@ -163,7 +163,7 @@ func (k *Kernels) poolGradPart(part, w int) {
 			case t == lo && t < hi:
 				g := c.rows.dest(at, c.w, buf)
 				k.p.Scale(g, c.pooled[p*c.w:][:c.w], 1/float32(hi-lo))
-				k.stored(c.rows, at, g)
+				k.stored(&c.rows, at, g)
 			case t > lo && t < hi:
 				c.rows.copyFrom(at, &c.rows, lo*c.w, c.w)
 			default:
