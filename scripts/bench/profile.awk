@@ -7,7 +7,7 @@ BEGIN {
 	n = split("products|packing for products|position terms of attention|softmax and its gradient|conversions|GELU|norms, dropout|update and norm of the gradient|the rest", kind, "|")
 	pattern[1] = "[.](gemm|rows|cols|tile)[0-9]+x|[.]sweep|[.]panels|[.]lying"
 	pattern[2] = "[.]pack"
-	pattern[3] = "pickRows|lookRows|sumRows|sumScores|[aA]ddTransposed|lookScores|pickScores|fetchRows"
+	pattern[3] = "pickRows|lookRows|lookTurned|sumRows|sumTurned|sumScores|[aA]ddTransposed|lookScores|fetch(Rows|Scores)"
 	pattern[4] = "softmax|scoreGrad|gradTile"
 	pattern[5] = "vecNarrow|vecWiden"
 	pattern[6] = "[gG]elu"

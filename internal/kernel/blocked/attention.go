@@ -26,8 +26,8 @@ import (
 // slot: the products with these two are made once per query and key, and the tile adds a row and a column inside the softmax. In
 // between each element looks its slot up.
 //
-// Of BF16 operands, P is rounded where it becomes a factor (Format.PackRows); scores, softmax and sums are float32. Of float32
-// ones, P and dS are factors where they lie (Format.InPlace).
+// Scores, softmax and sums are float32. P and dS are factors where they lie (Format.InPlace): of BF16 operands the loops over a
+// tile leave them rounded (ScoreTile.Half), where products take BF16 at all.
 //
 // Work holds the packed tables, 2·K·H floats each, and for one head or as many as keep the workers busy 3 floats a token
 // and column, and 2·K more for Tk: 138 MB at 48,000 tokens, H = 768, K = 256, 120 MB with BF16.
@@ -86,6 +86,7 @@ type attentionCall struct {
 	drop                   kernel.Dropout
 	counter                Counter
 	block, align           int // queries of a tile, half of its keys; windows begin at multiples of align
+	short                  int // pieces of up to that many tokens are cut into blocks of shortBlock
 	groups                 int
 	smooth                 bool      // from one distance to the next slots rise by 0 or 1
 	active                 [2]int    // slots in use by the longest piece: first, last
@@ -227,7 +228,13 @@ func (c *attentionCall) tableC() int { return c.f.Len(upTo(c.d, 16), c.k2) }
 func (c *attentionCall) slot(r int) int { return int(c.slots[r+c.reach]) }
 
 // blockOf returns the block size for a piece of n tokens: a multiple of align, the same for all but the last block.
-func (c *attentionCall) blockOf(n int) int { return upTo(parts(n, parts(n, c.block)), c.align) }
+func (c *attentionCall) blockOf(n int) int {
+	block := c.block
+	if n <= c.short {
+		block = shortBlock
+	}
+	return upTo(parts(n, parts(n, block)), c.align)
+}
 
 // rows returns the rows of a piece in one head: which is 0 for queries, 1 for keys, 2 for values.
 func (c *attentionCall) rows(v Values, width, which, base, head int) matrix {
