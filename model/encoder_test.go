@@ -224,6 +224,9 @@ func TestEmbedRefuses(t *testing.T) {
 	if _, err := e.Embed(ctx, []string{"x"}); err != context.Canceled {
 		t.Errorf("a cancelled context: %v", err)
 	}
+	if _, err := e.FillMask(ctx, "a [MASK]", 1); err != context.Canceled {
+		t.Errorf("a cancelled context: %v", err)
+	}
 	if got, err := e.Embed(context.Background(), nil); err != nil || len(got) != 0 {
 		t.Errorf("no lines: %v, %v", got, err)
 	}

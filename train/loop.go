@@ -60,7 +60,7 @@ func (s *session) train(ctx context.Context) error {
 
 // stopped handles an error of an evaluation: a cancelled context is an interruption, which keeps the step.
 func (s *session) stopped(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	if errors.Is(err, ctx.Err()) {
 		return s.interrupted(ctx)
 	}
 	return fmt.Errorf("evaluation after step %d: %w", s.st.Step, err)

@@ -374,6 +374,47 @@ func (c *cancelling) Score(ctx context.Context, m *batch.Micro) (nll, hit []floa
 	return c.network.Score(ctx, m)
 }
 
+// An error that comes with an interruption is no interruption.
+func TestErrorBesideInterruption(t *testing.T) {
+	o := small(t, filepath.Join(t.TempDir(), "run"), 5)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o.hooks.network = func(s *session) (network, error) {
+		n, err := newToy(s)
+		return &within{&failing{n, 5}, s, 5, 0, cancel}, err
+	}
+	if _, err := Run(ctx, o); !errors.Is(err, errFails) || !strings.Contains(err.Error(), "step 5") {
+		t.Errorf("%v, want the error of step 5", err)
+	}
+}
+
+// What computes a step or an evaluation looks at the context.
+func TestPlansAreCancelled(t *testing.T) {
+	o := small(t, filepath.Join(t.TempDir(), "run"), 2)
+	o.hooks.network = compiled
+	s, err := open(context.Background(), &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	micros, err := s.loader.NextStep()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := s.net.Score(ctx, micros[0]); err != context.Canceled {
+		t.Errorf("Score: %v", err)
+	}
+	if _, err := s.net.run(ctx, micros[0], 0, 1, 1, false); err != context.Canceled {
+		t.Errorf("run: %v", err)
+	}
+}
+
 // failing fails the micro-batches of a step.
 type failing struct {
 	network

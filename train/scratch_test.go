@@ -25,7 +25,7 @@ func TestScratchIsPromised(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if taken > promised || promised > 3*taken+20e6 {
+			if taken > promised || promised > 3*taken+25e6 {
 				t.Errorf("%+v, %v: %d bytes of scratch, %d promised", c, dtype, taken, promised)
 			}
 		}

@@ -40,7 +40,7 @@ func (cmd *pretrainCmd) Run(c *call) error {
 		o.PrintPlan = c.err
 	}
 	settled := context.AfterFunc(c.ctx, func() {
-		c.remark("leaving the step under way and writing a checkpoint of the one before; Ctrl-C again leaves at once, and a resumed run begins at an older checkpoint")
+		c.remark("stopping: the step under way is left, the steps before go into a checkpoint; Ctrl-C again leaves at once, and a resumed run begins at an older one")
 	})
 	result, err := train.Run(c.ctx, o)
 	settled()

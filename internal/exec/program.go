@@ -13,6 +13,7 @@
 package exec
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -149,7 +150,7 @@ func (p *Program) SetTrace(f func(name string, elapsed time.Duration)) { p.trace
 func (p *Program) RunAll() error { return p.Run(context.Background()) }
 
 // Run is RunAll that ends early when ctx is cancelled: no further step begins, values and gradients hold what the steps before
-// left, and the error is ctx's.
+// left, and the error is ctx's, or the device's where it has one.
 func (p *Program) Run(ctx context.Context) error {
 	if p.dev == nil {
 		return ErrClosed
@@ -171,8 +172,8 @@ func (p *Program) Run(ctx context.Context) error {
 		*f = first
 	}
 	for _, s := range p.steps {
-		if err := ctx.Err(); err != nil {
-			return errors.Join(err, p.table.Sync(0))
+		if ctx.Err() != nil {
+			return cmp.Or(p.table.Sync(0), ctx.Err()) // an error of the device says more
 		}
 		if p.trace != nil {
 			if err := p.traced(s); err != nil {

@@ -48,8 +48,8 @@ func sweepPanels(m, n, k int, a, b []float32, stride int, c []float32, ldc int, 
 	sweepFrom(&place{}, m, n, k, a, b, stride, c, ldc, bias, add)
 }
 
-// atOnce is how many whole panels of A go into one call: 65 µs of 256 words each.
-const atOnce = 64
+// atOnce is how many whole panels of A go into one call: 35 µs of 256 words each, twice that where they come from memory.
+const atOnce = 32
 
 // sweepFrom multiplies panels of A, the whole ones where p says, those of a after them: a pair of panels of B stays in the
 // L1 cache while the panels of A pass, of which the first ones ask for the next pair.

@@ -143,6 +143,25 @@ func TestAttentionLengths(t *testing.T) {
 	}
 }
 
+// randomAttention returns the problem of a round, whose pieces are longer in every 200th one.
+func randomAttention(random *rand.Rand, round int) attentionCase {
+	c := attentionCase{
+		heads: 1 + random.IntN(2), d: 1 + random.IntN(6), buckets: []int{2, 4, 8, 16, -1}[random.IntN(5)], c2p: random.IntN(3) > 0, p2c: random.IntN(3) > 0,
+		drop: float32(random.IntN(2)) * 0.25, half: random.IntN(4) == 0, seed: uint64(round),
+	}
+	c.maxRelative = 10 + random.IntN(30)
+	limit := []int{2, 4, 9, 20}[random.IntN(4)]
+	for left := 1 + random.IntN(40); left > 0; {
+		n := min(left, 1+random.IntN(limit))
+		if round%200 == 0 {
+			n += random.IntN(150)
+		}
+		c.lengths = append(c.lengths, n)
+		left -= n
+	}
+	return c
+}
+
 // TestAttentionPackings compares ten thousand random packings with the reference: many pieces of a token or two, a few longer
 // ones, every combination of terms, of bucket maps, with and without dropout.
 func TestAttentionPackings(t *testing.T) {
@@ -158,21 +177,22 @@ func TestAttentionPackings(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(20, 7))
 	for round := range rounds {
-		c := attentionCase{
-			heads: 1 + random.IntN(2), d: 1 + random.IntN(6), buckets: []int{2, 4, 8, 16, -1}[random.IntN(5)], c2p: random.IntN(3) > 0, p2c: random.IntN(3) > 0,
-			drop: float32(random.IntN(2)) * 0.25, half: random.IntN(4) == 0, seed: uint64(round),
-		}
-		c.maxRelative = 10 + random.IntN(30)
-		limit := []int{2, 4, 9, 20}[random.IntN(4)]
-		for left := 1 + random.IntN(40); left > 0; {
-			n := min(left, 1+random.IntN(limit))
-			if round%200 == 0 {
-				n += random.IntN(150)
-			}
-			c.lengths = append(c.lengths, n)
-			left -= n
-		}
+		c := randomAttention(random, round)
 		c.check(t, tables[len(all)-1-round%min(3, len(all))], reference)
+	}
+}
+
+// TestAttentionRowByRow compares families without loops over tiles of their own.
+func TestAttentionRowByRow(t *testing.T) {
+	for _, p := range families() {
+		p.Scores = blocked.ScoreLoops{}
+		k, reference := blocked.New(p, pool(2)), ref.New()
+		random := rand.New(rand.NewPCG(11, 12))
+		for round := range 40 {
+			c := randomAttention(random, 200*(round/8)+round%8)
+			c.half = round%2 == 0
+			c.check(t, k, reference)
+		}
 	}
 }
 

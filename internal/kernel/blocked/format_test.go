@@ -165,8 +165,11 @@ func TestInPlace(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(7, 8))
 			for range 1000 {
 				m, n, k := 1+rnd.IntN(3*f.MR+1), 1+rnd.IntN(70), rnd.IntN(40)
-				if rnd.IntN(8) == 0 {
+				switch rnd.IntN(16) {
+				case 0, 1:
 					k = f.Depth
+				case 2: // more panels than one call takes
+					m = 1 + rnd.IntN(80*f.MR)
 				}
 				trans, add, bias := rnd.IntN(2) == 0, rnd.IntN(2) == 0, rnd.IntN(2) == 0
 				if f.Half {
@@ -206,12 +209,25 @@ func TestInPlace(t *testing.T) {
 				if bias {
 					start, _ = guarded(rnd, n)
 				}
+				byTile := append([]float32(nil), c...)
 				f.Sweep(m, n, k, panels, b, stride, want, ldc, start, add)
+				for i := 0; i < m; i += f.MR {
+					for j := 0; j < n; j += 32 {
+						var from []float32
+						if bias {
+							from = start[j:min(j+32, n)]
+						}
+						f.Tile(k, panels[i/f.MR*panel:], b[j/16*stride:], stride, byTile[i*ldc+j:], ldc, from, min(f.MR, m-i), min(32, n-j), add)
+					}
+				}
 				f.InPlace(m, n, k, a, at, ld, trans, panels[m/f.MR*panel:], b, stride, c, ldc, start, add)
 				what := fmt.Sprintf("%s: %s: m %d, n %d, k %d, trans %v, bias %v, add %v", p.Name, kind, m, n, k, trans, bias, add)
 				for i := range c {
 					if math.Float32bits(c[i]) != math.Float32bits(want[i]) {
 						t.Fatalf("%s: element %d is %g in place, %g packed", what, i, c[i], want[i])
+					}
+					if math.Float32bits(want[i]) != math.Float32bits(byTile[i]) {
+						t.Fatalf("%s: element %d is %g in a sweep, %g by tiles", what, i, want[i], byTile[i])
 					}
 				}
 				if !intact() {

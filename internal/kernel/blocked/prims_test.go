@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/secencoder/secencoder/internal/alloctest"
+	"github.com/secencoder/secencoder/internal/bf16"
 	"github.com/secencoder/secencoder/internal/kernel"
 	"github.com/secencoder/secencoder/internal/kernel/blocked"
 )
@@ -224,6 +225,43 @@ func TestLooks(t *testing.T) {
 			check("SumTurned", wide, summed)
 		}
 	}
+}
+
+// Loops over tiles refuse memory that they would leave.
+func TestTilesRefuse(t *testing.T) {
+	for _, p := range vectors(t) {
+		if !strings.HasPrefix(p.Name, "avx512") {
+			continue
+		}
+		const n, ld = 16, 32
+		index := make([]int16, 2*n)
+		for name, f := range map[string]func(){
+			"Half beside S": func() {
+				s, v := make([]float32, ld/2+n*ld), make([]float32, n)
+				tile := blocked.ScoreTile{Rows: n, Cols: n, LD: ld, S: s[ld/2:], M: v, L: v, Alpha: v, Sub: v, Half: make([]bf16.BF16, 2*len(s))}
+				p.Scores.Softmax(&tile)
+			},
+			"LookTurned, x": func() {
+				p.Scores.LookTurned(make([]float32, n*n-1), n, make([]float32, n*n+15), n, index, n, 0, n, n)
+			},
+			"LookTurned, table": func() {
+				p.Scores.LookTurned(make([]float32, n*n), n, make([]float32, (n-1)*n+15), n, index, n, 0, n, n)
+			},
+			"SumTurned, index": func() {
+				p.Scores.SumTurned(make([]float32, n*n), n, make([]float32, n*n), n, index, n-2, 0, n, n)
+			},
+		} {
+			if !panics(f) {
+				t.Errorf("%s: %s: no panic", p.Name, name)
+			}
+		}
+	}
+}
+
+func panics(f func()) (does bool) {
+	defer func() { does = recover() != nil }()
+	f()
+	return false
 }
 
 // TestDropoutBits wants the masks of the portable loops, whatever the length, the first element and the carries.
